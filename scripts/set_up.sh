@@ -37,7 +37,7 @@ if [ ! -x .venv/bin/pip ]; then
 fi
 
 echo "set up: installing packages into .venv (a few minutes the first time)"
-.venv/bin/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[sim,libero,viz,diffusion,lora,export,faiss,points,docs,dev]' ||
+.venv/bin/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[sim,driving,libero,viz,diffusion,lora,export,faiss,points,docs,dev]' ||
   fail "pip could not install the packages; see its message above"
 scripts/install_libero.sh .venv/bin/python || fail "pip could not install LIBERO; see its message above"
 

@@ -32,9 +32,7 @@ def build(name: str, summary: str) -> ArgumentParser:
     parser = build_parser(name, summary, "[--tasks A,B] --episodes N --out DIR [options]", examples)
     in_scenes = simulator in IN_SCENES
     parser.add_argument("--tasks", metavar="A,B", help="names of tasks; by default all of them")
-    parser.add_argument(
-        "--episodes", type=int, required=not in_scenes, metavar="N", help="demonstrations of each task"
-    )
+    parser.add_argument("--episodes", type=int, required=not in_scenes, metavar="N", help="demonstrations of each task")
     if in_scenes:
         parser.add_argument("--scenes", type=int, metavar="N", help="demonstrations in all, of the tasks in turn")
         parser.add_argument(

@@ -177,7 +177,8 @@ def _refuses(call: Callable[[], None], what: str) -> None:
 
 def _same(expected: Observation, actual: Observation, when: str) -> None:
     for key in expected:
-        _require(np.array_equal(expected[key], actual[key], equal_nan=expected[key].dtype.kind == "f"), f"{key!r} is another one {when}")
+        same = np.array_equal(expected[key], actual[key], equal_nan=expected[key].dtype.kind == "f")
+        _require(same, f"{key!r} is another one {when}")
 
 
 def _pictures(observation: Observation) -> list[str]:

@@ -148,7 +148,7 @@ def serve(file_descriptor: int) -> None:
     while True:
         try:
             request, args = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         function = request if target is None else getattr(target, request)
         try:

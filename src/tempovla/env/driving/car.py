@@ -98,7 +98,9 @@ def acceleration_for(distance_m: float, speed: float) -> float:
     return max(-LARGEST_BRAKING_M_S2, min(wanted, LARGEST_ACCELERATION_M_S2, fastest))
 
 
-def curvatures_for(left_m: float, turn_rad: float, speed: float, acceleration: float, now: float) -> tuple[float, float]:
+def curvatures_for(
+    left_m: float, turn_rad: float, speed: float, acceleration: float, now: float
+) -> tuple[float, float]:
     """Return the curvatures [1/m] in the middle and at the end of a control step that realise an action best.
 
     The curvature changes linearly from `now` to the first and on to the second. Heading and sideways motion are linear

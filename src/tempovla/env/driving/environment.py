@@ -106,9 +106,7 @@ class DrivingEnv(TaskEnv):
             for street in self._town.streets.values()
         )
         sidewalks = tuple(sorted({lane.name.rsplit("_", 1)[0] for lane in self._town.sidewalks}))
-        traffic = TrafficConfig(
-            str(self._town.network), streets, sidewalks, config.vehicles, config.pedestrians
-        )
+        traffic = TrafficConfig(str(self._town.network), streets, sidewalks, config.vehicles, config.pedestrians)
         self._traffic = Worker(Traffic, traffic)
         self._traffic.receive()
         self._senses: dict[str, Senses] = {}
@@ -275,11 +273,10 @@ class DrivingEnv(TaskEnv):
         now = self._now
         lanes = [lane.shape for street in self._town.streets.values() for lane in street.lanes]
         lights = [
-            (*links[index].shape[0], states[links[index].light[1]])
+            (*link.shape[0], states[link.light[1]])
             for name, states in now.lights.items()
-            for links in (self._town.lights.get(name, []),)
-            for index in range(len(links))
-            if links[index].light is not None
+            for link in self._town.lights.get(name, [])
+            if link.light is not None
         ]
         return {
             "ego": np.array(now.pose),
@@ -317,5 +314,7 @@ class DrivingExpert:
 def _checked(action: np.ndarray) -> np.ndarray:
     numbers = np.asarray(action, np.float64)
     if numbers.shape != (len(ACTION_BOUNDS[0]),) or not np.isfinite(numbers).all():
-        raise ValueError(f"action must be 3 finite numbers, forward [m], left [m] and turn [rad], got {numbers.tolist()}")
+        raise ValueError(
+            f"action must be 3 finite numbers, forward [m], left [m] and turn [rad], got {numbers.tolist()}"
+        )
     return np.clip(numbers, *ACTION_BOUNDS)

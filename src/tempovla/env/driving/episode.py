@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tempovla.env.driving import car as body
-from tempovla.env.driving.agents import CAR, FIELDS, ID, KIND, SIZES, X, Y, YAW, boxes_of
+from tempovla.env.driving.agents import CAR, FIELDS, ID, KIND, SIZES, YAW, X, Y, boxes_of
 from tempovla.env.driving.config import DrivingConfig
 from tempovla.env.driving.expert import speed_limits
 from tempovla.env.driving.geometry import wrapped

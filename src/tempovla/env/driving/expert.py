@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tempovla.env.driving import car as body
-from tempovla.env.driving.agents import ID, KIND, PEDESTRIAN, SPEED, X, Y, YAW, boxes_of
+from tempovla.env.driving.agents import ID, KIND, PEDESTRIAN, SPEED, YAW, X, Y, boxes_of
 from tempovla.env.driving.car import CarState
 from tempovla.env.driving.geometry import overlaps, wrapped
 from tempovla.env.driving.route import Route
@@ -32,7 +32,7 @@ _BESIDE_M, _BESIDE_PARKED_M = 0.25, 0.1
 _AROUND_M, _AROUND_PEDESTRIAN_M = 0.15, 0.45
 _TOUCHING_M = 6.0
 _STEER_S = 0.02
-_STANDS_M_S, _JAMMED_M_S = 0.2, 1.5
+_STANDS_M_S, _MOVES_M_S, _JAMMED_M_S = 0.2, 0.3, 1.5
 
 
 @dataclass(frozen=True)
@@ -267,8 +267,7 @@ class _Predicted:
         close = np.hypot(*(mine[:, :2] - boxes[:, :2]).T) < (mine[:, 3] + boxes[:, 3]) / 2 + 1.0
         hit = np.zeros(len(mine), bool)
         hit[close] = overlaps(mine[close], boxes[close])
-        hit = hit.reshape(times, others)
-        return not hit[speeds > 0.3].any()
+        return not hit.reshape(times, others)[speeds > _MOVES_M_S].any()
 
 
 def turning_between(before: np.ndarray, now: np.ndarray, seconds: float) -> np.ndarray:
@@ -279,5 +278,3 @@ def turning_between(before: np.ndarray, now: np.ndarray, seconds: float) -> np.n
         if (earlier := known.get(int(row[ID]))) is not None:
             rates[index] = wrapped(row[YAW] - earlier[YAW]) / seconds
     return np.clip(rates, -0.8, 0.8)
-
-

@@ -49,6 +49,6 @@ def ground_of(town: str) -> Ground:
     surface = draw_surface(streets, cells)
     # A cell counts as drivable if any part of it is: the edge of the road is no reason to stop.
     parts = surface.drivable.reshape(cells // _COARSE, _COARSE, cells // _COARSE, _COARSE)
-    forbidden = (~parts.any(axis=(1, 3))).astype(np.uint8)
+    forbidden = np.asarray(~parts.any(axis=(1, 3)), np.uint8)
     distance = cv2.distanceTransform(forbidden, cv2.DIST_L2, 5) * surface.cell_m * _COARSE
     return Ground(surface, place_scenery(streets, surface, FACADES), distance.astype(np.float32))

@@ -19,7 +19,16 @@ _NOISE_M = 0.02
 _SECTOR_COLUMNS = 10
 _LEAST_M = 1.0
 _OF_MATERIALS = {"paint": 38.0, "glass": 6.0, "dark": 5.0, "light": 55.0, "front_lamp": 90.0, "rear_lamp": 120.0}
-_OF_GROUND = {GRASS: 14.0, PAVEMENT: 20.0, ASPHALT: 9.0, WHITE: 75.0, YELLOW: 55.0, STRIPE: 65.0, PARKING: 10.0, KERB: 26.0}
+_OF_GROUND = {
+    GRASS: 14.0,
+    PAVEMENT: 20.0,
+    ASPHALT: 9.0,
+    WHITE: 75.0,
+    YELLOW: 55.0,
+    STRIPE: 65.0,
+    PARKING: 10.0,
+    KERB: 26.0,
+}
 _OTHERS = 28.0
 _FADING_M = 60.0
 
@@ -84,9 +93,7 @@ class Lidar:
         bodies = np.where(geoms[seen] >= 0, stage.model.geom_bodyid[geoms[seen]], 0)
         return columns.astype(np.float32), stage.agent_of[bodies]
 
-    def _intensity(
-        self, pose: tuple[float, float, float], distances: np.ndarray, geoms: np.ndarray
-    ) -> np.ndarray:
+    def _intensity(self, pose: tuple[float, float, float], distances: np.ndarray, geoms: np.ndarray) -> np.ndarray:
         intensity = self._reflects[geoms]
         on_ground = geoms == self._ground
         flat = POSITION[:2] + self._rays[on_ground][:, :2] * distances[on_ground][:, None]

@@ -11,8 +11,8 @@ LIDAR_POSITION = (0.94, 0.0, 1.84)
 LIDAR_YAW_RAD = -math.pi / 2
 """Of the sensor's frame in nuScenes' files, in the ego frame."""
 
-RADAR_POINTS = 160
-"""Most targets of all radars together in an observation."""
+RADAR_RAYS = 96
+"""Directions in which a radar looks; it measures at most one target in each."""
 
 
 @dataclass(frozen=True)
@@ -30,3 +30,6 @@ RADARS: dict[str, RadarMounting] = {
     "RADAR_BACK_LEFT": RadarMounting((-0.56, 0.63, 0.53), 175.0),
     "RADAR_BACK_RIGHT": RadarMounting((-0.56, -0.62, 0.53), -175.0),
 }
+
+RADAR_POINTS = RADAR_RAYS * len(RADARS)
+"""Most targets of all radars together in an observation."""

@@ -10,12 +10,12 @@ import numpy as np
 from tempovla.env.driving.agents import KIND, PEDESTRIAN, velocities_of
 from tempovla.env.driving.car import CarState
 from tempovla.env.driving.geometry import rotation
-from tempovla.env.driving.mountings import RADARS, RadarMounting
+from tempovla.env.driving.mountings import RADAR_RAYS, RADARS, RadarMounting
 from tempovla.env.driving.rays import RayCaster
 from tempovla.env.driving.stage import Stage
 
 RANGE_M = 110.0
-_RAYS, _OPENING_DEG = 96, 60.0
+_OPENING_DEG = 60.0
 _NOISE_M, _NOISE_M_S = 0.12, 0.08
 _FROM_ROAD_USERS, _FROM_OTHERS = 0.85, 0.22
 _LEAST_M = 0.6
@@ -49,8 +49,8 @@ class Radars:
 
     def __init__(self, stage: Stage) -> None:
         self._stage, self._caster = stage, RayCaster(stage)
-        azimuth = np.radians(np.linspace(-_OPENING_DEG, _OPENING_DEG, _RAYS))
-        self._rays = np.stack([np.cos(azimuth), np.sin(azimuth), np.zeros(_RAYS)], axis=1)
+        azimuth = np.radians(np.linspace(-_OPENING_DEG, _OPENING_DEG, RADAR_RAYS))
+        self._rays = np.stack([np.cos(azimuth), np.sin(azimuth), np.zeros(RADAR_RAYS)], axis=1)
 
     def measure(self, car: CarState, generator: np.random.Generator) -> dict[str, Targets]:
         """Return the targets of each radar; the stage must show the moment.
@@ -71,8 +71,8 @@ class Radars:
         rays = self._rays @ turned.T
         distances, geoms = self._caster.cast(origin, rays, RANGE_M)
         agents = np.where(geoms >= 0, stage.agent_of[stage.model.geom_bodyid[np.maximum(geoms, 0)]], -1)
-        answers = generator.random(_RAYS) < np.where(agents >= 0, _FROM_ROAD_USERS, _FROM_OTHERS)
-        noise = generator.standard_normal((3, _RAYS))
+        answers = generator.random(RADAR_RAYS) < np.where(agents >= 0, _FROM_ROAD_USERS, _FROM_OTHERS)
+        noise = generator.standard_normal((3, RADAR_RAYS))
         seen = (distances > _LEAST_M) & answers
         agents, ray = agents[seen], self._rays[seen]
         ranges = distances[seen] + _NOISE_M * noise[0][seen]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tempovla.env.driving.agents import ID, KIND, KINDS, NAMES, PEDESTRIAN, SPEED, X, Y, boxes_of
+from tempovla.env.driving.agents import ID, KIND, NAMES, PEDESTRIAN, SPEED, X, Y, boxes_of
 from tempovla.env.driving.car import SUBSTEP_S, SUBSTEPS, TRAFFIC_EVERY, CarState
 from tempovla.env.driving.config import DrivingConfig
 from tempovla.env.driving.environment import DrivingEnv, Instant
@@ -174,7 +174,7 @@ class SceneRecorder:
         pictures = {camera: senses.picture(moment, camera) for camera in config.seen}
         lidar, on_agents = senses.lidar(moment) if "lidar" in config.measured else (None, np.zeros(0, int))
         radar = senses.radar(moment) if "radar" in config.measured else {}
-        counted = ()
+        counted: tuple[Annotation, ...] = ()
         if key:
             targets = [found.agents for found in radar.values()]
             counted = self._annotations(moment, on_agents, np.concatenate([*targets, np.zeros(0, int)]))
@@ -222,4 +222,3 @@ def _row(car: CarState, time_s: float) -> tuple[float, ...]:
 def describe(scene: RecordedScene) -> dict[str, Any]:
     """Return facts of a scene as plain JSON values."""
     return {"town": scene.town, "condition": scene.task, "seed": scene.seed, "attempts": scene.attempts}
-

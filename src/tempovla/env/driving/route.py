@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,9 @@ class Route:
             float(np.interp(along_m, self.along, self.yaw)),
         )
 
-    def project(self, x: float, y: float, near_m: float, back_m: float = 8.0, ahead_m: float = 25.0) -> tuple[float, float]:
+    def project(
+        self, x: float, y: float, near_m: float, back_m: float = 8.0, ahead_m: float = 25.0
+    ) -> tuple[float, float]:
         """Return how far along the route the nearest point to a place lies, and how far left of it the place is.
 
         Args:
@@ -202,7 +205,7 @@ def trimmed(route: Route, begin_m: float, length_m: float) -> Route:
 def _connections(streets: list[Street]) -> list[Connection]:
     """One connection between each two streets, such that lanes are changed as little as possible."""
     best: list[dict[str, tuple[float, list[Connection]]]] = []
-    for street, following in zip(streets, streets[1:], strict=False):
+    for street, following in pairwise(streets):
         order = {lane.name: number for number, lane in enumerate(street.lanes)}
         reached: dict[str, tuple[float, list[Connection]]] = {}
         for link in street.following[following.name]:

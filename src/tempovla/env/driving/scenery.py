@@ -95,7 +95,8 @@ def place_scenery(town: Town, surface: Surface, styles: int) -> Scenery:
     taken.kinds[:] = surface.kinds[step // 2 :: step, step // 2 :: step] > 0
     houses = _houses(town, taken, styles, generator)
     walks = town.sidewalks or tuple(street.lanes[0] for street in town.streets.values())
-    lamps, trees = [], []
+    lamps: list[tuple[np.ndarray, float]] = []
+    trees: list[Tree] = []
     for lane in walks:
         out = -lane.width / 2 - 0.5
         line = resampled(beside(resampled(lane.shape, 2.0), out), 1.0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempovla.env.driving import imu, radar
-from tempovla.env.driving.agents import KIND, SIZES, X, Y, YAW
+from tempovla.env.driving.agents import KIND, SIZES, YAW, X, Y
 from tempovla.env.driving.config import POINT_SENSORS, DrivingConfig
 from tempovla.env.driving.lidar import POSITION, Lidar
 from tempovla.env.driving.rays import RayCaster

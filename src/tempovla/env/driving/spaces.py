@@ -38,7 +38,7 @@ def spaces_of(config: DrivingConfig) -> tuple[Dict, Box]:
     from tempovla.env.driving.config import ACTION_BOUNDS, POINT_SENSORS
 
     size, shapes = (config.image_height, config.image_width), point_shapes(config)
-    shown: dict[str, Box] = {
+    shown: dict[str, Any] = {
         STATE_KEY: Box(-np.inf, np.inf, (config.embodiment.state_dim,), np.float32),
         POSE_KEY: Box(-np.inf, np.inf, (3,), np.float32),
     }

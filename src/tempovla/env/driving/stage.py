@@ -17,13 +17,13 @@ from tempovla.env.driving.agents import (
     LIGHTS,
     NAMES,
     PEDESTRIAN,
+    YAW,
     X,
     Y,
-    YAW,
 )
 from tempovla.env.driving.cameras import MOUNTINGS, intrinsics_of
-from tempovla.env.driving.model import DRAWN, DRAWN_AND_MET, FAR_M, LAMPS, MET, NEAR_M, POOL, RIG, model_xml
 from tempovla.env.driving.ground import ground_of
+from tempovla.env.driving.model import DRAWN, DRAWN_AND_MET, FAR_M, LAMPS, MET, NEAR_M, POOL, RIG, model_xml
 from tempovla.env.driving.textures import ground_picture
 from tempovla.env.driving.town import Town, load_town
 from tempovla.env.driving.weather import WEATHERS, Weather
@@ -45,6 +45,7 @@ _CLOTHES = np.array(
 _LAMP_ON = {"red": (1.0, 0.12, 0.08), "yellow": (1.0, 0.75, 0.1), "green": (0.15, 1.0, 0.45)}
 _LAMP_OFF = {"red": (0.14, 0.03, 0.03), "yellow": (0.14, 0.12, 0.03), "green": (0.03, 0.13, 0.06)}
 _STATE_LAMP = {"r": "red", "u": "red", "y": "yellow", "g": "green", "s": "green"}
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -65,7 +65,9 @@ def ground_picture(surface: Surface, scenery: Scenery, weather: Weather) -> np.n
         palette[kind], rough[kind] = colour, _ROUGHNESS[kind]
     fine = generator.standard_normal((size // 2, size // 2)).astype(np.float32)
     broad = generator.standard_normal((size // 48, size // 48)).astype(np.float32)
-    texture = 0.6 * cv2.resize(fine, (size, size)) + 0.8 * cv2.resize(broad, (size, size), interpolation=cv2.INTER_CUBIC)
+    texture = 0.6 * cv2.resize(fine, (size, size)) + 0.8 * cv2.resize(
+        broad, (size, size), interpolation=cv2.INTER_CUBIC
+    )
     light = _light(surface, scenery, weather)
     amount = texture * rough[kinds]
     del texture, fine
@@ -85,7 +87,7 @@ def _light(surface: Surface, scenery: Scenery, weather: Weather) -> tuple[np.nda
     canvas = Canvas(surface.side_m, size)
     full = np.full((size, size), weather.ground, np.float32)
     for house in scenery.houses:
-        wide = house.box + (0, 0, 0, 1.2, 1.2)
+        wide = house.box + np.array([0, 0, 0, 1.2, 1.2])
         canvas.fill(corners(wide[None])[0], 1)
     near_walls = cv2.GaussianBlur(canvas.kinds.astype(np.float32), (0, 0), 0.8 / canvas.cell_m)
     full *= 1 - 0.35 * near_walls
@@ -181,7 +183,9 @@ def _draw_window(part: np.ndarray, generator: np.random.Generator, dark: bool) -
         sky = np.array((128, 150, 172)) * generator.uniform(0.45, 1.0)
         pane[:] = (sky * (1 - height) + np.array((52, 60, 68)) * height) * (0.1 if dark else 1.0)
         if generator.random() < 0.4:
-            pane[: int(pane.shape[0] * generator.uniform(0.15, 0.6))] = np.array((205, 200, 190)) * (0.1 if dark else 0.85)
+            pane[: int(pane.shape[0] * generator.uniform(0.15, 0.6))] = np.array((205, 200, 190)) * (
+                0.1 if dark else 0.85
+            )
     middle = part.shape[1] // 2
     part[2:-4, middle : middle + 1] = frame
     part[-4:-2] = part[-1, 0] * (1.0 if dark else 1.25)

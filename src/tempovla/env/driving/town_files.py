@@ -1,7 +1,7 @@
 """SUMO's files of towns: made from a seed by `netgenerate` and `netconvert`, or from OpenDRIVE, and kept in a cache.
 
-What is made from a seed is laid out by `netgenerate`; here its nodes are moved, its streets bent and thinned out, before
-`netconvert` builds lanes, sidewalks, crossings and traffic lights.
+What is made from a seed is laid out by `netgenerate`; here its nodes are moved, its streets bent and thinned out,
+before `netconvert` builds lanes, sidewalks, crossings and traffic lights.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def check_town(town: str) -> None:
         return
     if town.endswith((".xodr", ".xodr.gz", ".net.xml")):
         if not Path(town).expanduser().is_file():
-            raise ValueError(f"town={town!r}: there is no such file; give the path of an OpenDRIVE map or a town's name")
+            raise ValueError(
+                f"town={town!r}: there is no such file; give the path of an OpenDRIVE map or a town's name"
+            )
         return
     if _CARLA.fullmatch(town):
         _carla_file(town)
@@ -147,7 +149,8 @@ def sumo_home() -> Path:
     """
     found = find_spec("sumo")
     if found is None or not found.submodule_search_locations:
-        raise ModuleNotFoundError(f"the driving simulator needs SUMO; run: {install_command('driving')}")
+        told = f"the driving simulator needs SUMO; run: {install_command('driving')}"
+        raise ModuleNotFoundError(told, name="sumo")
     return Path(next(iter(found.submodule_search_locations)))
 
 
@@ -180,8 +183,9 @@ def _generate(layout: Layout, folder: Path, target: Path) -> None:
     _run(
         "netconvert", "-n", plain + ".nod.xml", "-e", plain + ".edg.xml", "-o", str(target), "--seed", "1",
         "--offset.disable-normalization", "--sidewalks.guess", "--crossings.guess", "--walkingareas",
-        "--default.sidewalk-width", "2.2", "--tls.green.time", "13", "--tls.left-green.time", "5", "--junctions.corner-detail", "8",
-        "--junctions.internal-link-detail", "12", "--default.junctions.radius", "9", "--no-turnarounds", "--default.connection.cont-pos", "0",
+        "--default.sidewalk-width", "2.2", "--tls.green.time", "13", "--tls.left-green.time", "5",
+        "--junctions.corner-detail", "8", "--junctions.internal-link-detail", "12", "--default.junctions.radius", "9",
+        "--no-turnarounds", "--default.connection.cont-pos", "0",
     )  # fmt: skip
 
 
@@ -198,9 +202,7 @@ def _plain(nodes: Path, edges: Path) -> tuple[dict[str, np.ndarray], list[tuple[
     return places, sorted((a, b) for a, b in joined)
 
 
-def _thinned(
-    streets: list[tuple[str, str]], share: float, generator: np.random.Generator
-) -> list[tuple[str, str]]:
+def _thinned(streets: list[tuple[str, str]], share: float, generator: np.random.Generator) -> list[tuple[str, str]]:
     """The streets without some of them; every junction keeps at least two, and the town hangs together."""
     kept = list(streets)
     for index in generator.permutation(len(streets))[: round(share * len(streets))]:
@@ -269,8 +271,8 @@ def _carla_file(town: str) -> Path:
     found = find_spec("py123d")
     if found is None or not found.submodule_search_locations:
         raise ValueError(
-            f"town={town!r}: CARLA's maps come with the package py123d, which is not installed; install it, or give the "
-            "path of an OpenDRIVE map"
+            f"town={town!r}: CARLA's maps come with the package py123d, which is not installed; install it, or give "
+            "the path of an OpenDRIVE map"
         )
     package = Path(next(iter(found.submodule_search_locations)))
     files = sorted(package.rglob(f"{town}.xodr*"))

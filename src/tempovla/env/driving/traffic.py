@@ -85,7 +85,9 @@ class Traffic:
         # fmt: on
         self._running = True
         self._draw = random.Random(seed)
-        self._number, self._kinds, self._ends = 0, {}, {}
+        self._number = 0
+        self._kinds: dict[str, tuple[int, int]] = {}
+        self._ends: dict[str, str] = {}
         self._make_kinds()
         self._shift_lights()
         for step in range(round(self._config.warm_up_s / STEP_S)):
@@ -137,7 +139,9 @@ class Traffic:
         for name in sorted(lights.getIDList()):
             phases = lights.getAllProgramLogics(name)[0].phases
             lights.setPhase(name, self._draw.randrange(len(phases)))
-            lights.setPhaseDuration(name, self._draw.uniform(1.0, min(phases[lights.getPhase(name)].duration, _LONGEST_PHASE_S)))
+            lights.setPhaseDuration(
+                name, self._draw.uniform(1.0, min(phases[lights.getPhase(name)].duration, _LONGEST_PHASE_S))
+            )
 
     def _fill(self) -> None:
         """Bring in road users until there are as many as there should be."""

@@ -16,7 +16,10 @@ SURFACES = ("paint", "glass", "dark", "light", "front_lamp", "rear_lamp")
 
 
 def frustum(
-    x: tuple[float, float], y: tuple[float, float], z: tuple[float, float], top_x: tuple[float, float] | None = None,
+    x: tuple[float, float],
+    y: tuple[float, float],
+    z: tuple[float, float],
+    top_x: tuple[float, float] | None = None,
     top_inset: float = 0.0,
 ) -> Part:
     """Return a box whose top may be shorter and narrower.
@@ -43,7 +46,7 @@ def wheel(x: float, y: float, radius: float, width: float, facets: int = 10) -> 
     """Return a wheel that stands on the ground."""
     angles = 2 * math.pi * np.arange(facets) / facets
     ring = np.stack([x + radius * np.cos(angles), np.zeros(facets), radius + radius * np.sin(angles)], axis=1)
-    right, left = ring + (0, y - width / 2, 0), ring + (0, y + width / 2, 0)
+    right, left = ring + np.array([0, y - width / 2, 0]), ring + np.array([0, y + width / 2, 0])
     hubs = np.array([[x, y - width / 2, radius], [x, y + width / 2, radius]])
     faces = []
     for index in range(facets):
@@ -71,7 +74,7 @@ def _wheels(xs: tuple[float, ...], y: float, radius: float, width: float) -> tup
     hubs = []
     for x in xs:
         points, faces = wheel(x, y + 0.012, radius * 0.58, width)
-        hubs += _pair((points + (0, 0, radius * 0.42), faces))
+        hubs += _pair((points + np.array([0, 0, radius * 0.42]), faces))
     return tyres, hubs
 
 
@@ -92,9 +95,16 @@ def _car() -> dict[str, list[Part]]:
             frustum((2.2, 2.285), (-0.42, 0.42), (0.42, 0.6)),
             *_pair(frustum((0.72, 0.92), (half - 0.02, half + 0.12), (0.88, 1.02))),
         ],
-        "light": [*hubs, frustum((-2.34, -2.28), (-0.26, 0.26), (0.5, 0.62)), frustum((2.25, 2.315), (-0.26, 0.26), (0.32, 0.42))],
+        "light": [
+            *hubs,
+            frustum((-2.34, -2.28), (-0.26, 0.26), (0.5, 0.62)),
+            frustum((2.25, 2.315), (-0.26, 0.26), (0.32, 0.42)),
+        ],
         "front_lamp": _pair(frustum((2.12, 2.285), (0.5, 0.86), (0.6, 0.76))),
-        "rear_lamp": [*_pair(frustum((-2.325, -2.2), (0.5, 0.9), (0.66, 0.84))), frustum((-2.02, -1.9), (-0.2, 0.2), (1.3, 1.36))],
+        "rear_lamp": [
+            *_pair(frustum((-2.325, -2.2), (0.5, 0.9), (0.66, 0.84))),
+            frustum((-2.02, -1.9), (-0.2, 0.2), (1.3, 1.36)),
+        ],
     }
 
 
@@ -108,7 +118,11 @@ def _truck() -> dict[str, list[Part]]:
         ],
         "light": [frustum((-3.55, 1.75), (-half, half), (0.95, 3.1)), *hubs],
         "glass": [frustum((1.9, 3.54), (-half + 0.12, half - 0.12), (1.35, 2.2), (1.9, 3.4))],
-        "dark": [*tyres, frustum((-3.5, 3.5), (-0.9, 0.9), (0.5, 0.95)), frustum((3.45, 3.6), (-half + 0.1, half - 0.1), (0.35, 0.6))],
+        "dark": [
+            *tyres,
+            frustum((-3.5, 3.5), (-0.9, 0.9), (0.5, 0.95)),
+            frustum((3.45, 3.6), (-half + 0.1, half - 0.1), (0.35, 0.6)),
+        ],
         "front_lamp": _pair(frustum((3.45, 3.6), (0.65, 1.02), (0.72, 0.95))),
         "rear_lamp": _pair(frustum((-3.6, -3.5), (0.75, 1.15), (0.8, 1.05))),
     }

@@ -46,7 +46,15 @@ _GRAVITY_M_S2 = 9.81
 _REQUESTS_AHEAD = 2
 _VISIBILITY_STEPS = (0.4, 0.6, 0.8)
 _STATIONARY_M_S = 0.3
-_CONSTANT_FIELDS = {"is_quality_valid": 1, "ambig_state": 3, "x_rms": 19, "y_rms": 19, "pdh0": 1, "vx_rms": 16, "vy_rms": 16}
+_CONSTANT_FIELDS = {
+    "is_quality_valid": 1,
+    "ambig_state": 3,
+    "x_rms": 19,
+    "y_rms": 19,
+    "pdh0": 1,
+    "vx_rms": 16,
+    "vy_rms": 16,
+}
 """What real radars nearly always say of a valid target."""
 
 
@@ -80,7 +88,9 @@ def collect_driving(folder: str | Path, collection: Collection, *, workers: int 
                 write_json(folder / RECORD, record)
                 write_scene(writer, name, scene, config)
                 progress.advance(now=scene.task)
-    tried = {task: [one["attempts"] for one in record["scenes"].values() if one["task"] == task] for task in collection.tasks}
+    tried: dict[str, list[int]] = {}
+    for one in record["scenes"].values():
+        tried.setdefault(one["task"], []).append(one["attempts"])
     steps = round(config.seconds * config.embodiment.rate_hz)
     return expert_results(
         {task: SuccessRate(len(attempts), sum(attempts)) for task, attempts in tried.items()},
@@ -192,7 +202,12 @@ def write_scene(writer: NuScenesWriter, name: str, scene: RecordedScene, config:
         out.add_can(message, rows)
     out.add_can("route", scene.route.tolist())
     facts = {"town": scene.town, "condition": scene.task, "seed": scene.seed}
-    for sidecar, value in {"commands": scene.commands, "perturbed": scene.perturbed, "lights": scene.lights, **facts}.items():
+    for sidecar, value in {
+        "commands": scene.commands,
+        "perturbed": scene.perturbed,
+        "lights": scene.lights,
+        **facts,
+    }.items():
         out.add_sidecar(sidecar, value)
     out.finish()
 

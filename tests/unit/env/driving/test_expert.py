@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tempovla.env.driving.agents import CAR, FIELDS, ID, KIND, PEDESTRIAN, SPEED, X, Y, YAW
+from tempovla.env.driving.agents import CAR, FIELDS, ID, KIND, PEDESTRIAN, SPEED, YAW, X, Y
 from tempovla.env.driving.car import FRONT_M, CarState, drive
 from tempovla.env.driving.episode import led_around
 from tempovla.env.driving.expert import RuleDriver, Scene, speed_limits, turning_between
@@ -105,7 +105,7 @@ def test_it_is_led_around_a_car_that_stands_out_into_the_lane() -> None:
     assert around.line[nearest, 1] == pytest.approx(-2.0 + 0.95 + 0.865 + 0.4, abs=0.02)
     assert around.line[0, 1] == around.line[-1, 1] == 0.0
     assert not RuleDriver(around, 10.0, parked)._blocked
-    assert RuleDriver(route, 10.0, parked + [0, 0.3, 0, 0, 0])._blocked == [pytest.approx(97.7, abs=0.6)]
+    assert RuleDriver(route, 10.0, parked + np.array([0, 0.3, 0, 0, 0]))._blocked == [pytest.approx(97.7, abs=0.6)]
 
 
 def test_turning_is_measured_of_those_that_were_there_before() -> None:

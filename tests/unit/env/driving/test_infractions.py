@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tempovla.env.driving.agents import CAR, FIELDS, ID, KIND, PEDESTRIAN, SPEED, X, Y, YAW
+from tempovla.env.driving.agents import CAR, FIELDS, ID, KIND, PEDESTRIAN, SPEED, YAW, X, Y
 from tempovla.env.driving.car import FRONT_M, CarState
 from tempovla.env.driving.infractions import PARKED_FROM, Judge, comfort, nominal_times
 from tempovla.env.driving.route import Route, Turn
@@ -26,7 +26,9 @@ def judge(half_road_m: float = 3.0) -> Judge:
     return found
 
 
-def play(found: Judge, xs: np.ndarray, agents: np.ndarray = NOBODY, light: str = "G", y: float = 0.0, speed: float = 5.0) -> bool:
+def play(
+    found: Judge, xs: np.ndarray, agents: np.ndarray = NOBODY, light: str = "G", y: float = 0.0, speed: float = 5.0
+) -> bool:
     before, ended = CarState(float(xs[0]), y, 0.0, speed), False
     for x in xs[1:]:
         car = CarState(float(x), y, 0.0, speed)

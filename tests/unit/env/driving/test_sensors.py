@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.unit.env.driving.conftest import SMALL
 
-from tempovla.env.driving.agents import CAR, FIELDS, ID, KIND, SPEED, X, Y, YAW
+from tempovla.env.driving.agents import CAR, FIELDS, ID, KIND, SPEED, YAW, X, Y
 from tempovla.env.driving.car import CarState
 from tempovla.timeline.driving import SURROUND_CAMERAS
 
@@ -70,7 +70,7 @@ def test_a_car_is_seen_where_the_calibration_says(senses, pose, camera: str) -> 
     assert len(rows) > 50
 
     corners = [[sx * 2.3, sy * 0.95, z] for sx in (-1, 1) for sy in (-1, 1) for z in (0.0, 1.55)]
-    in_ego = np.array(corners) + (place[0], place[1], 0.0)
+    in_ego = np.array(corners) + np.array([place[0], place[1], 0.0])
     seen = np.linalg.inv(matrix) @ np.concatenate([in_ego, np.ones((8, 1))], axis=1).T
     intrinsics = np.array(calibration.intrinsics(160, 90))
     pixels = (intrinsics @ seen[:3])[:2] / seen[2]
@@ -116,7 +116,7 @@ def test_lidar_points_on_a_car_lie_in_its_box_and_are_counted(senses, pose) -> N
     offsets = np.abs(on_car[:, :2] - (10.0, 3.0))
     assert (offsets[:, 0] < 2.3 + 0.12).all()
     assert (offsets[:, 1] < 0.95 + 0.2).all()
-    assert 0 <= on_car[:, 2].min()
+    assert on_car[:, 2].min() >= 0
     assert on_car[:, 2].max() < 1.7
     assert points[:, 3].min() >= 0
     assert set(np.unique(points[:, 4])) <= set(range(32))
