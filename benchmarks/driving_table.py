@@ -62,6 +62,9 @@ BROKEN: dict[str, tuple[str, ...]] = {
 """Where one of the sensors is missing."""
 FIGURES = ("completion", "driving_score", "pdm_score", "collision", "red_lights", "off_road", "timeout", "comfort")
 OPEN_LOOP = "open loop"
+CONVENTIONS = {"uniad": "UniAD", "stp3": "ST-P3, VAD"}
+"""Of the distances: at the time, and the mean up to it."""
+COLLISIONS = ("collision", "collision_new")
 
 Record = dict[str, Any]
 
@@ -180,6 +183,26 @@ def print_pairs(records: Mapping[str, Mapping[str, Record]], names: Sequence[str
         )
 
 
+def print_open_loop(records: Mapping[str, Mapping[str, Record]]) -> None:
+    """The distances from recorded trajectories under both conventions, behind rows that see nothing, in Markdown."""
+    measured = {arm: found[OPEN_LOOP]["rows"] for arm, found in records.items() if OPEN_LOOP in found}
+    if not measured:
+        return
+    columns = [(convention, time) for convention in CONVENTIONS for time in ("1", "2", "3", "mean")]
+    head = [f"{CONVENTIONS[convention]}, {time}{'' if time == 'mean' else ' s'}" for convention, time in columns]
+    print(f"\n| open loop [m] | {' | '.join(head)} | collisions, 3 s | new ones |\n|---|{'---:|' * (len(head) + 2)}")
+    first = next(iter(measured.values()))
+    rows = {name: row for name, row in first.items() if name != "policy"} | {
+        arm: found["policy"] for arm, found in measured.items()
+    }
+    for name, row in rows.items():
+        told = [row["l2"][convention][time]["mean"] for convention, time in columns]
+        rates = [row[kind]["uniad"]["3"]["mean"] if kind in row else None for kind in COLLISIONS]
+        cells = ["" if value is None else f"{value:.2f}" for value in told]
+        cells += ["" if value is None else f"{value:.1%}" for value in rates]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, and print the tables.
 
@@ -218,6 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
             store.add(name, play, found)
     records = store.records
+    print_open_loop(records)
     print_rates(records, list(PLAYS))
     print_rates(records, list(BROKEN))
     print_infractions(records, [name for name in PLAYS if name != DEAF])

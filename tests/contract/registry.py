@@ -231,16 +231,13 @@ POLICIES: dict[str, PolicyCase] = {
     "driving-blind": driving(sensors=(), reads_state=False),
     "driving-language": driving(language=drives.LANGUAGE),
     "driving-modes": driving(num_modes=3, smooth_plan=True),
-    "driving-points": driving(sensors=("radar", "imu")),
     "driving-sample": driving(
         "flow_matching",
         sensors=("cameras", "lidar"),
         lift=LiftConfig(kind="sample"),
         action_head_options={"flow_matching": {"num_steps": 2, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}},
     ),
-    **{
-        f"driving-{kind}": driving(temporal=drives.tiny_temporal(encoder_type=kind)) for kind in ("lstm", "transformer")
-    },
+    "driving-lstm": driving(temporal=drives.tiny_temporal()),
     "toy": PolicyCase(ToyPolicy, ToyPolicy.shapes, ToyPolicy.action_terms),
     "smolvla": smolvla(),
     "smolvla-frozen": smolvla(train_expert_only=True, robot_state_dim=None, has_gripper=False, num_expert_layers=1),

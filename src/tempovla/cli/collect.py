@@ -95,7 +95,7 @@ def run(name: str, args: Namespace) -> Outcome:
     env_config = simulator_class(name.split()[-1]).for_experts(**{field: args[field] for field in _fields(name)})
     experts = experts_of(env_config, args.noise, args.init_states)
     tasks = env_config.task_names() if args.tasks is None else comma_separated(args.tasks)
-    episodes = args.episodes or math.ceil(scenes / len(tasks))
+    episodes = args.episodes if scenes is None else math.ceil(scenes / len(tasks))
     collection = Collection(env_config, tasks, episodes, args.seed, experts, args.pictures, scenes)
     if args.dry_run:
         measured = measure_experts(collection, workers=args.workers)

@@ -29,7 +29,7 @@ from tempovla.timeline.lazy import Lazy, loaded
 from tempovla.timeline.noise import mix_seed
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.depth import ResizeDepth
-from tempovla.transform.image import ResizeImages, resize_frames
+from tempovla.transform.image import PictureSize, ResizeImages, resize_frames, sides
 from tempovla.transform.join import JoinStreams, join_values
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.pipeline import TransformPipeline
@@ -267,16 +267,16 @@ def check_bundle(bundle: Bundle) -> None:
 class Resize(nn.Module):
     """Antialiased bilinear resizing as two products with fixed matrices, which every runtime computes alike."""
 
-    def __init__(self, shape: tuple[int, int], size: int) -> None:
+    def __init__(self, shape: tuple[int, int], size: PictureSize) -> None:
         super().__init__()
-        for name, side in zip(("rows", "columns"), shape, strict=True):
-            self.register_buffer(name, _bilinear(side, size), persistent=False)
+        for name, side, wanted in zip(("rows", "columns"), shape, sides(size), strict=True):
+            self.register_buffer(name, _bilinear(side, wanted), persistent=False)
 
     rows: Tensor
     columns: Tensor
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Convert uint8 frames (B, 3, H, W) to (B, 3, size, size)."""
+        """Convert uint8 frames (B, 3, H, W) to (B, 3, *size)."""
         resized = self.rows @ frames.float() @ self.columns.T
         return resized.round().clamp(0, 255).to(torch.uint8)
 
@@ -284,20 +284,21 @@ class Resize(nn.Module):
 class Boxes(nn.Module):
     """`resize_frames` where it keeps the picture or takes whole boxes of it: the very same arithmetic."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: PictureSize) -> None:
         super().__init__()
         self.size = size
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Convert uint8 frames (B, 3, H, W) to (B, 3, size, size)."""
+        """Convert uint8 frames (B, 3, H, W) to (B, 3, *size)."""
         return resize_frames(frames, self.size)
 
 
-def _resizing(shape: tuple[int, int], sizes: list[int | None]) -> nn.Module:
+def _resizing(shape: tuple[int, int], sizes: Sequence[PictureSize | None]) -> nn.Module:
     size = next((size for size in sizes if size is not None), None)
     if size is None:
         return nn.Identity()
-    return Boxes(size) if all(side % size == 0 for side in shape) else Resize(shape, size)
+    whole = all(side % wanted == 0 for side, wanted in zip(shape, sides(size), strict=True))
+    return Boxes(size) if whole else Resize(shape, size)
 
 
 def _bilinear(side: int, size: int) -> Tensor:

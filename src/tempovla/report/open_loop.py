@@ -40,7 +40,7 @@ def open_loop_tables(driving: Mapping[str, Any]) -> list[Table]:
     """Return the tables of open-loop figures: distances, collisions, and whole trajectories by event.
 
     Args:
-        driving: `driving` of offline.json.
+        driving: `open_loop` of offline.json.
     """
     rows: Mapping[str, Any] = driving["rows"]
     times = [f"{time_s:g}" for time_s in driving["horizons_s"]]
@@ -109,7 +109,7 @@ def open_loop_lines(driving: Mapping[str, Any]) -> list[str]:
     """Return the open-loop figures for people.
 
     Args:
-        driving: `driving` of offline.json.
+        driving: `open_loop` of offline.json.
     """
     lines = [f"open loop: {driving['samples']} moments of {driving['scenes']} scenes", *NOTES]
     for table in open_loop_tables(driving):
@@ -131,7 +131,7 @@ def open_loop_section(run_dir: Path) -> Markup | None:
     path = run_dir / "offline.json"
     if not path.is_file():
         return None
-    driving = load_json(path).get("driving")
+    driving = load_json(path).get("open_loop")
     if driving is None:
         return None
     with said_by(path, remedy="run `tempovla eval offline` again"):

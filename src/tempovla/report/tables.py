@@ -78,7 +78,7 @@ def offline_table(figures: Mapping[str, Any]) -> list[str]:
     predicted = prediction_lines(figures) if "predictions" in figures else []
     if "dimensions" not in figures:
         return predicted
-    driven = ["", *open_loop_lines(figures["driving"])] if "driving" in figures else []
+    driven = ["", *open_loop_lines(figures["open_loop"])] if "open_loop" in figures else []
     return [*_action_lines(figures), *driven, *([""] if predicted else []), *predicted]
 
 

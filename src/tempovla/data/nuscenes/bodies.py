@@ -17,8 +17,13 @@ from tempovla.timeline.source import StreamInfo
 from tempovla.timeline.task import Embodiment
 
 
-def scene_cameras(table: SceneTable, scene: Scene) -> tuple[CameraCalibration, ...]:
+def scene_cameras(table: SceneTable, scene: Scene, streams: Mapping[str, StreamInfo]) -> tuple[CameraCalibration, ...]:
     """Return the calibrations of the cameras in a scene, their poses in the ego frame.
+
+    Args:
+        table: where the scene is from.
+        scene: the scene.
+        streams: which cameras count, and their rates.
 
     Raises:
         DatasetError: naming the token, if a calibration is no pinhole camera.
@@ -26,8 +31,8 @@ def scene_cameras(table: SceneTable, scene: Scene) -> tuple[CameraCalibration, .
     sensors, readings = table.tables["calibrated_sensor"], table.tables["sample_data"]
     found = []
     for name, camera in CAMERA_CHANNELS.items():
-        channel = scene.channels.get(name)
-        if channel is None:
+        key, channel = IMAGE_KEY_PREFIX + camera, scene.channels.get(name)
+        if channel is None or key not in streams:
             continue
         row, first = channel.calibration, int(channel.rows[0])
         told = f"{sensors.told(row)}: camera_intrinsic"
@@ -40,7 +45,7 @@ def scene_cameras(table: SceneTable, scene: Scene) -> tuple[CameraCalibration, .
         with said_by(told, remedy="copy the tables again", error=DatasetError):
             found.append(
                 CameraCalibration(
-                    IMAGE_KEY_PREFIX + camera,
+                    key,
                     int(readings["width"][first]),
                     int(readings["height"][first]),
                     float(matrix[0, 0]),
@@ -49,7 +54,7 @@ def scene_cameras(table: SceneTable, scene: Scene) -> tuple[CameraCalibration, .
                     float(matrix[1, 2]),
                     pose=tuple(tuple(line) for line in channel.mount.tolist()),
                     frame="base",
-                    rate_hz=None if channel.rate_hz is None else round(channel.rate_hz, 2),
+                    rate_hz=streams[key].rate_hz,
                 )
             )
     return tuple(found)
@@ -65,9 +70,8 @@ def shared_body(table: SceneTable, streams: Mapping[str, StreamInfo], rate_hz: f
     """
     cameras: dict[str, CameraCalibration] = {}
     for row in range(len(table)):
-        for camera in scene_cameras(table, table.scene(row)):
-            if camera.stream in streams:
-                cameras.setdefault(camera.stream, camera)
+        for camera in scene_cameras(table, table.scene(row), streams):
+            cameras.setdefault(camera.stream, camera)
         if all(key in cameras for key, stream in streams.items() if stream.is_picture):
             break
     return Embodiment("nuscenes-car", 4, 3, rate_hz, STATE_NAMES, ACTION_NAMES, tuple(cameras.values()))

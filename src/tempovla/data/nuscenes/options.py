@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from tempovla.data.errors import DatasetError
 from tempovla.timeline.arguments import brief
@@ -31,6 +31,11 @@ class NuScenesOptions:
     max_lidar_points: int | None = None
     max_radar_points: int = 640
     missing: Missing = "error"
+
+    def told(self) -> dict[str, Any]:
+        """Return the options that are not as they are by default, as plain JSON values."""
+        usual = NuScenesOptions()
+        return {name: value for name, value in asdict(self).items() if value != getattr(usual, name)}
 
     def __post_init__(self) -> None:
         if not isinstance(self.rate_hz, int | float) or not 0 < self.rate_hz < math.inf:

@@ -116,9 +116,8 @@ class NuScenesSource:
     def embodiment_of(self, episode: int) -> Embodiment:
         """Return the car with the calibrations of its cameras in one scene, which differ by scene."""
         if episode not in self._bodies:
-            cameras = scene_cameras(self._table, self._scene(episode))
-            own = tuple(camera for camera in cameras if camera.stream in self.streams)
-            self._bodies[episode] = replace(self.embodiment, cameras=own)
+            cameras = scene_cameras(self._table, self._scene(episode), self.streams)
+            self._bodies[episode] = replace(self.embodiment, cameras=cameras)
         return self._bodies[episode]
 
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
@@ -206,11 +205,11 @@ class NuScenesSource:
         """Hash of the tables and of the files of these streams, and of the options; see `ContentHashing`."""
         hashes = hash_files(path for path in self._files(keys) if path.exists())
         names = {str(path.relative_to(self.path)): digest for path, digest in hashes.items()}
-        return hash_json([repr(self._options), names])
+        return hash_json([self._options.told(), names])
 
     def identity(self, keys: Collection[str]) -> DataIdentity:
         """Of the tables, of the files of these streams, and of the options."""
-        facts = stream_facts(self, keys) | {"data.nuscenes": repr(self._options)}
+        facts = stream_facts(self, keys) | {"data.nuscenes": self._options.told()}
         return DataIdentity(self.name, facts, files_of(self.path, self._files(keys)))
 
     @cached_property

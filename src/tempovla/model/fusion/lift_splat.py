@@ -14,7 +14,7 @@ from tempovla.model.fusion.bev_config import LiftConfig
 from tempovla.model.layers.dtype import in_dtype_of, sums_dtype
 from tempovla.model.layers.grouped_rows import weighted_sums
 from tempovla.model.sensor.bev import BEVGridConfig
-from tempovla.model.sensor.bev_cells import BEVFeatures, as_map, batch_cells, cell_centres, cell_indices
+from tempovla.model.sensor.bev_cells import BEVFeatures, as_map, batch_cells, cell_centres, cell_indices, marked
 from tempovla.model.sensor.project import project
 
 
@@ -123,8 +123,8 @@ class LiftSplat(Lift):
         table = content.reshape(-1, self.output_dim).to(weights.dtype)
         pixels = chosen.div(self.config.depth_bins, rounding_mode="floor")
         summed = weighted_sums(table, pixels, weights.flatten()[chosen], cells, number)
-        seen = torch.zeros(number, dtype=torch.bool, device=cells.device).index_fill(0, cells, True)
-        return BEVFeatures(as_map(self.grid, summed, batch), seen.view(batch, self.grid.rows, self.grid.columns))
+        seen = marked(cells, number).view(batch, self.grid.rows, self.grid.columns)
+        return BEVFeatures(as_map(self.grid, summed, batch), seen)
 
     def frustum(self, intrinsics: Tensor, poses: Tensor, size: Sequence[int]) -> Tensor:
         """Return the points (B, n, h, w, bins, 3) [m] in the vehicle's frame that features may show."""

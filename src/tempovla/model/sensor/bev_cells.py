@@ -59,6 +59,12 @@ def batch_cells(cells: Tensor, num_cells: int) -> Tensor:
     return cells + first.view(-1, *[1] * (cells.dim() - 1))
 
 
+def marked(cells: Tensor, count: int) -> Tensor:
+    """Return which of `count` cells are among cells (N,) int64, as (count,) bool."""
+    yes = torch.ones((), dtype=torch.bool, device=cells.device)  # TorchScript knows no index_fill by a bool
+    return torch.zeros(count, dtype=torch.bool, device=cells.device).index_put((cells,), yes)
+
+
 def as_map(grid: BEVGridConfig, cells: Tensor, batch: int) -> Tensor:
     """Return features (B, C, H, W) from those of all cells (B H W, C)."""
     return cells.view(batch, grid.rows, grid.columns, -1).permute(0, 3, 1, 2)

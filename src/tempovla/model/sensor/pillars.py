@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.grouped_rows import largest
 from tempovla.model.sensor.bev import BEVGridConfig
-from tempovla.model.sensor.bev_cells import BEVFeatures, as_map, batch_cells, cell_centres, cell_indices
+from tempovla.model.sensor.bev_cells import BEVFeatures, as_map, batch_cells, cell_centres, cell_indices, marked
 from tempovla.model.sensor.point_net import point_mlp, present
 
 
@@ -64,8 +64,8 @@ class PillarEncoder(nn.Module):
         number = batch * self.grid.num_cells
         seen = self.mlp(in_dtype_of(self.mlp, self._described(points, cells, number)))
         features = largest(seen, cells, number)
-        occupied = torch.zeros(number, dtype=torch.bool, device=points.device).index_fill(0, cells, True)
-        return BEVFeatures(as_map(self.grid, features, batch), occupied.view(batch, self.grid.rows, self.grid.columns))
+        occupied = marked(cells, number).view(batch, self.grid.rows, self.grid.columns)
+        return BEVFeatures(as_map(self.grid, features, batch), occupied)
 
     def _described(self, points: Tensor, cells: Tensor, number: int) -> Tensor:
         """Points (P, F) with their offsets from their cell's mean and centre, in cells' sides."""

@@ -100,7 +100,7 @@ def evaluate_offline(
         simulator `dimensions`, by name `mse` in the robot's units, `mse_normalized`, and `mse_relative`, which is `mse`
         over that of always answering the mean of the demonstrated actions (None where they never vary); the means of
         the three over all dimensions; where the policy has a gripper, `motion`, their means over the others, and
-        `gripper_accuracy`; `episodes`, `samples`, and `steps`, which were compared; and of a car `driving`, see
+        `gripper_accuracy`; `episodes`, `samples`, and `steps`, which were compared; and of a car `open_loop`, see
         `open_loop.figures.figures_of`.
 
     Raises:
@@ -151,7 +151,7 @@ def _measured(
         facts |= _action_figures(errors, bundle, mixture, where)
         if car:
             steps = torch.cat(errors.predicted).numpy()
-            facts["driving"] = measure_driving(actor, mixture, steps, batch_size=batch_size, pictures=videos)
+            facts["open_loop"] = measure_driving(actor, mixture, steps, batch_size=batch_size, pictures=videos)
     elif world is None:
         raise ValueError(
             f"{where}: learned in a simulator, and has no world model to measure; evaluate it there, with `tempovla "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from tempovla.data.open import open_source
 from tempovla.data.selection import Selection
 from tempovla.recipe.evaluation.open_loop import measure
 from tempovla.recipe.evaluation.open_loop.around import around_of, rectangles_of
-from tempovla.recipe.evaluation.open_loop.baselines import constant_turn_rate
+from tempovla.recipe.evaluation.open_loop.baselines import constant_turn_rate, fit_and_predict
 from tempovla.recipe.evaluation.open_loop.driving import drives, measure_driving
 from tempovla.recipe.evaluation.open_loop.pictures import INDEX, chosen_rows
 from tempovla.recipe.evaluation.open_loop.recorded import read_recorded
@@ -74,7 +75,8 @@ def test_only_cars_drive():
     assert not drives(Embodiment("hand", 1, 3, 10.0))
 
 
-def test_a_policy_is_judged_on_scenes_with_all_that_is_known_of_them(town, tmp_path):
+def test_a_policy_is_judged_on_scenes_with_all_that_is_known_of_them(town, tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "fit_and_predict", partial(fit_and_predict, steps=10))
     mixture = Mixture([town], episodes=[[1]])
     recorded = read_recorded(mixture, 6)
     figures = measure_driving(
@@ -94,7 +96,7 @@ def test_a_policy_is_judged_on_scenes_with_all_that_is_known_of_them(town, tmp_p
         shown = np.asarray(picture)
     assert shown.shape == (316, 240, 3)
     assert ((shown == (235, 90, 80)).all(axis=2)).any()  # the predicted trajectory lies on the true one
-    (tmp_path / "offline.json").write_text(json.dumps({"driving": figures}))
+    (tmp_path / "offline.json").write_text(json.dumps({"open_loop": figures}))
     page = str(open_loop_section(tmp_path))
     assert page.count("data:image/png") == len(index)
     assert "constant velocity" in page
@@ -149,6 +151,6 @@ def test_a_damaged_file_is_told_by_name(tmp_path: Path):
     assert open_loop_section(tmp_path) is None
     (tmp_path / "offline.json").write_text("{}")
     assert open_loop_section(tmp_path) is None
-    (tmp_path / "offline.json").write_text('{"driving": {"rows": {}}}')
+    (tmp_path / "offline.json").write_text('{"open_loop": {"rows": {}}}')
     with pytest.raises(ValueError, match=r"offline\.json.*run `tempovla eval offline` again"):
         open_loop_section(tmp_path)

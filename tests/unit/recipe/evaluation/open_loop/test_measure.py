@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tests.driven_scenes import driven, scenes
 
 from tempovla.data.mixture import Mixture
 from tempovla.recipe.evaluation.open_loop import measure
+from tempovla.recipe.evaluation.open_loop.baselines import fit_and_predict
 from tempovla.recipe.evaluation.open_loop.figures import Modes, SceneMeans
 from tempovla.recipe.evaluation.open_loop.measure import Around, measure_trajectories
 from tempovla.recipe.evaluation.open_loop.recorded import read_recorded
@@ -36,7 +38,9 @@ def measured(recorded):
     modes = Modes(np.stack([recorded.poses + np.array([9.0, 0, 0]), recorded.poses], axis=1), np.full((30, 2), 0.5))
     training = read_recorded(Mixture([scenes(driven(np.linspace(0, 6, 20)))]), 6)
     around = Around(boxes_at, lambda scene, step, points: points[..., 0] < 12)
-    return measure_trajectories(recorded, steps, 2.0, around=around, training=training, modes=modes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "fit_and_predict", partial(fit_and_predict, steps=10))
+        return measure_trajectories(recorded, steps, 2.0, around=around, training=training, modes=modes)
 
 
 def test_rows_that_learn_nothing_stand_above_learned_ones(measured):
