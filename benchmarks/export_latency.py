@@ -38,7 +38,8 @@ from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import WordTokenizer
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "vla_metaworld.yaml"
 INSTRUCTIONS = ["open the drawer", "push the button", "close the window"]

@@ -69,7 +69,8 @@ from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import DatasetView, PerDataset, TransformPipeline
 from tempovla.transform.points import CropPoints, LimitPoints, ScalePoints
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
-from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import WordTokenizer
 from tempovla.transform.waypoints import Waypoints
 
 WRIST = "observation.images.wrist"

@@ -25,7 +25,7 @@ from tempovla.timeline.config import config_from_json
 from tempovla.timeline.device import choose_device
 from tempovla.timeline.hub import from_disk_alone
 from tempovla.transform.chat import ChatTokenizer
-from tempovla.transform.tokenize import TransformersTokenizer
+from tempovla.transform.tokenizer import TransformersTokenizer
 
 REMEDY = "copy the checkpoint again"
 

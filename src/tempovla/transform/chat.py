@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from tempovla.timeline.assets import assets_of
-from tempovla.transform.tokenize import LONGEST, Tokenizer, TransformersTokenizer, tokenizer_from_json
+from tempovla.transform.tokenize import LONGEST
+from tempovla.transform.tokenizer import Tokenizer, TransformersTokenizer, tokenizer_from_json
 
 Speaker = Literal["system", "user", "assistant"]
 PROBE = "a"

@@ -24,7 +24,8 @@ from tempovla.timeline.config import config_to_json
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import WordTokenizer
 
 BODY, STRIDE, STEPS = Embodiment("toy", 3, 3, 10.0), 2, 9
 KEYS = (STATE, ACTION)

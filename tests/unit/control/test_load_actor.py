@@ -21,7 +21,8 @@ from tempovla.timeline.config import config_to_json
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import WordTokenizer
 
 
 @pytest.fixture

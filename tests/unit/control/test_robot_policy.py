@@ -21,7 +21,8 @@ from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, Window
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import WordTokenizer
 
 BODY = Embodiment("hand", 1, 2, rate_hz=10.0)
 WINDOWS = (Window(STATE, (0,)), Window(ACTION_KEY, (-2, -1, *range(4))))

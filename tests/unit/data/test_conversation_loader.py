@@ -15,7 +15,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.sampler import SampleBatch
 from tempovla.timeline.keys import CUT_KEY, LEARNED_KEY, PICTURE_KEY, TEXT_KEY
 from tempovla.transform.chat import ChatTokenizer
-from tempovla.transform.tokenize import WordTokenizer
+from tempovla.transform.tokenizer import WordTokenizer
 
 WORDS = WordTokenizer(4096)
 

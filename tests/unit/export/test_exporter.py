@@ -35,7 +35,7 @@ from tempovla.timeline.config import config_to_json
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.text import HashedNgramEmbedder
-from tempovla.transform.tokenize import WordTokenizer
+from tempovla.transform.tokenizer import WordTokenizer
 
 SCRIPT = ExportConfig("torchscript")
 

@@ -21,7 +21,8 @@ from tempovla.objective import Objective
 from tempovla.timeline import TimelineSample, Track
 from tempovla.timeline.config import config_to_json
 from tempovla.timeline.keys import ENCODING_KEY, TOKENS_KEY
-from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import WordTokenizer
 
 SHAPES = POLICIES["vla-mlp"].shapes
 

@@ -17,7 +17,7 @@ from tempovla.model.vla.registry import load_policy
 from tempovla.timeline.fingerprint import model_fingerprint
 from tempovla.timeline.hub import ASK_HUB_VARIABLE, from_disk_alone, hub_may_be_asked
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TransformersTokenizer
+from tempovla.transform.tokenizer import TransformersTokenizer
 
 STRANGE = "stranger/model"
 TOKENIZE = {

@@ -9,7 +9,7 @@ from tests.chats import IDS, MEANING, save_chat_tokenizer
 from tests.tiny_models import WORDS, save_tokenizer
 
 from tempovla.transform.chat import ChatTokenizer, Turn
-from tempovla.transform.tokenize import TransformersTokenizer, WordTokenizer
+from tempovla.transform.tokenizer import TransformersTokenizer, WordTokenizer
 
 ONE = (Turn("user", "what is it"), Turn("assistant", "a red square"))
 TWO = (*ONE, Turn("user", "is it red"), Turn("assistant", "it is"))

@@ -14,7 +14,8 @@ from tempovla.transform.join import JoinStreams
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TRANSFORM_REGISTRY, DatasetView, PerDataset, TransformPipeline
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
-from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import WordTokenizer
 
 FRONT = "observation.images.front"
 ARM = Embodiment("arm", 1, 1, 10.0)

@@ -15,7 +15,8 @@ from tests.tiny_models import WORDS, save_tokenizer
 from tempovla.timeline import Context, Embodiment, Task, Track
 from tempovla.timeline.keys import TOKENS_KEY, WORDS_KEY
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TokenizeInstruction, TransformersTokenizer, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import TransformersTokenizer, WordTokenizer
 
 BODY = Embodiment("toy", 3, 2, 10.0)
 
@@ -34,7 +35,7 @@ def test_words_get_the_same_id_whatever_their_case_and_place():
 
 
 def test_another_process_gives_the_same_ids():
-    script = "from tempovla.transform.tokenize import WordTokenizer as W; print(W(512).encode('open the drawer'))"
+    script = "from tempovla.transform.tokenizer import WordTokenizer as W; print(W(512).encode('open the drawer'))"
     source = str(Path(__file__).parents[3] / "src")
     environment = {"PYTHONPATH": source, "PYTHONHASHSEED": "7"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)

@@ -101,7 +101,7 @@ class LLMBackbone(nn.Module):
         """The transformers tokenizer of `model_name`, or the one that was set instead.
 
         Anything with `encode(text)`, which returns a list of ids, may be put there, such as
-        `tempovla.transform.tokenize.WordTokenizer` for a model that was trained from scratch.
+        `tempovla.transform.tokenizer.WordTokenizer` for a model that was trained from scratch.
 
         Raises:
             ValueError: if `model_name` has no tokenizer.

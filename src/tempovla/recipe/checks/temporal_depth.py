@@ -9,7 +9,7 @@ import numpy as np
 from tempovla.model.sensor.calibrations import view_cameras
 from tempovla.recipe.checks.findings import Findings, with_noun
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
-from tempovla.recipe.datasets.dataset import depth_problem
+from tempovla.recipe.datasets.fits import depth_problem
 from tempovla.timeline.source import EpisodeSource
 from tempovla.timeline.task import Embodiment, Task
 

@@ -21,11 +21,7 @@ from tempovla.recipe.datasets.dataset import (
     Ends,
     FixedBatches,
     Recipe,
-    Streams,
     build_loader,
-    check_depths,
-    check_fits,
-    check_vector,
     dataset_facts,
     depth_transforms,
     load_dataset,
@@ -33,9 +29,10 @@ from tempovla.recipe.datasets.dataset import (
     raw_observations,
     run_facts,
     settle,
-    stream_keys,
 )
+from tempovla.recipe.datasets.fits import check_depths, check_fits, check_vector
 from tempovla.recipe.datasets.gripper import gripper_problem
+from tempovla.recipe.datasets.streams import Streams, stream_keys
 from tempovla.recipe.datasets.videos import check_videos
 from tempovla.timeline import Embodiment, EpisodeSource, Transform, Window
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY

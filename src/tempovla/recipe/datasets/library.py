@@ -7,8 +7,9 @@ from typing import Any
 
 from tempovla.control.library import encode_episodes, hold, retrieves, shared_episode
 from tempovla.data.open import open_source
-from tempovla.recipe.datasets.dataset import Recipe, check_fits
+from tempovla.recipe.datasets.dataset import Recipe
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
+from tempovla.recipe.datasets.fits import check_fits
 from tempovla.timeline import EpisodeSource
 from tempovla.transform.pipeline import TransformPipeline
 

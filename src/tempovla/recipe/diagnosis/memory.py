@@ -21,8 +21,10 @@ from tempovla.data.stream_keys import raw_state
 from tempovla.data.words import episode_words
 from tempovla.model.vla.context_policy import ContextPolicy
 from tempovla.model.vla.registry import check_has_learned_to_act
-from tempovla.recipe.datasets.dataset import Recipe, Streams, check_fits
+from tempovla.recipe.datasets.dataset import Recipe
+from tempovla.recipe.datasets.fits import check_fits
 from tempovla.recipe.datasets.same_body import check_same_body, remedied_by_another_dataset
+from tempovla.recipe.datasets.streams import Streams
 from tempovla.recipe.diagnosis.figures import Bootstrap, EpisodeErrors, copycat
 from tempovla.recipe.diagnosis.frames import Decisions, Demonstrations, EncodedFrames, decide, encode
 from tempovla.recipe.diagnosis.past import Past, act_on, donors_of, last_frames, of_another, shuffled

@@ -11,9 +11,11 @@ from tempovla.data.open import open_source
 from tempovla.data.stream_keys import raw_state
 from tempovla.model.vla.registry import check_has_learned_to_act
 from tempovla.recipe.datasets.config import MemberConfig
-from tempovla.recipe.datasets.dataset import Streams, check_fits, load_dataset, split_source
+from tempovla.recipe.datasets.dataset import load_dataset, split_source
 from tempovla.recipe.datasets.dataset_mixture import open_member
+from tempovla.recipe.datasets.fits import check_fits
 from tempovla.recipe.datasets.same_body import check_same_body, remedied_by_another_dataset
+from tempovla.recipe.datasets.streams import Streams
 from tempovla.timeline import Bundle, EpisodeSource
 from tempovla.timeline.keys import STATE_KEY
 

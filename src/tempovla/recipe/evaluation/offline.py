@@ -19,7 +19,7 @@ from tempovla.data.sampler import SampleBatch
 from tempovla.model.vla.context_policy import base_of
 from tempovla.model.vla.registry import check_body, check_is_policy
 from tempovla.objective.reduce import RunningMean
-from tempovla.recipe.datasets.dataset import Streams
+from tempovla.recipe.datasets.streams import Streams
 from tempovla.recipe.evaluation.demonstrations import demonstrations, learned_online
 from tempovla.recipe.evaluation.open_loop.driving import drives, measure_driving
 from tempovla.recipe.evaluation.outputs import Outputs

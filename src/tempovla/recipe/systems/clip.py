@@ -14,8 +14,9 @@ from tempovla.model.action_head.diffusion_action_head import DEFAULT_CLIP
 from tempovla.model.action_head.transformer_action_head import DEFAULT_BIN_RANGE
 from tempovla.model.vla.vla_config import VLAConfig
 from tempovla.recipe.datasets.config import ObservationConfig
-from tempovla.recipe.datasets.dataset import Streams, action_config
+from tempovla.recipe.datasets.dataset import action_config
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
+from tempovla.recipe.datasets.streams import Streams
 from tempovla.timeline import EpisodeSource
 from tempovla.timeline.keys import ACTION_KEY
 from tempovla.transform.scaling import fit_scaling

@@ -26,7 +26,7 @@ from tempovla.recipe.systems.vlm_config import ConversationDataConfig, VLMRecipe
 from tempovla.timeline import TimelineSample
 from tempovla.training import distributed
 from tempovla.transform.chat import ChatTokenizer
-from tempovla.transform.tokenize import Tokenizer, WordTokenizer, words_of
+from tempovla.transform.tokenizer import Tokenizer, WordTokenizer, words_of
 
 LOGGER = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tempovla.model.vlm.language_model import LANGUAGE_MODELS, LLMBackboneConfig
-from tempovla.transform.tokenize import Tokenizer, TransformersTokenizer, WordTokenizer
+from tempovla.transform.tokenizer import Tokenizer, TransformersTokenizer, WordTokenizer
 
 WORDS = "words"
 

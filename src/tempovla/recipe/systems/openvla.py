@@ -20,7 +20,8 @@ from tempovla.transform.gripper import RemapGripper
 from tempovla.transform.image import CropImages
 from tempovla.transform.normalize import Normalize
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TokenizeInstruction, TransformersTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import TransformersTokenizer
 
 
 def train_openvla(

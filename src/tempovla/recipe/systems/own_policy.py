@@ -10,7 +10,7 @@ from torch import nn
 
 from tempovla.model.vla.registry import POLICY_REGISTRY
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
-from tempovla.recipe.datasets.dataset import Streams, stream_keys
+from tempovla.recipe.datasets.streams import Streams, stream_keys
 from tempovla.recipe.settings.system import System
 from tempovla.recipe.systems.job import imitate
 from tempovla.recipe.systems.registry import SYSTEM_REGISTRY

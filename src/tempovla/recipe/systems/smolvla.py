@@ -15,7 +15,8 @@ from tempovla.recipe.systems.temporal_config import check_reach
 from tempovla.timeline import EpisodeSource
 from tempovla.training.result import FitResult
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import INSTRUCTION, TokenizeInstruction, Tokenizer
+from tempovla.transform.tokenize import INSTRUCTION, TokenizeInstruction
+from tempovla.transform.tokenizer import Tokenizer
 
 PROMPT = INSTRUCTION + "\n"
 """An instruction ends with a line break, as LeRobot's; hashed words do not see it."""

@@ -16,8 +16,9 @@ from tempovla.model.vla.statevla_config import StateVLAConfig
 from tempovla.model.vla.statevla_sizes import size_table
 from tempovla.model.vla.weights import load_weights
 from tempovla.objective import Objective
-from tempovla.recipe.datasets.dataset import check_lengths, split_source
+from tempovla.recipe.datasets.dataset import split_source
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, one_dataset
+from tempovla.recipe.datasets.fits import check_lengths
 from tempovla.recipe.datasets.same_body import warn_of_other_body
 from tempovla.recipe.systems.collapse import PHASES, CollapseAlarm
 from tempovla.recipe.systems.job import Imitation

@@ -9,8 +9,10 @@ import numpy as np
 from tempovla.data.memory import preload
 from tempovla.model.vla.world_model_config import WorldModelConfig
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
-from tempovla.recipe.datasets.dataset import Streams, check_fits, load_dataset, stream_keys
+from tempovla.recipe.datasets.dataset import load_dataset
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
+from tempovla.recipe.datasets.fits import check_fits
+from tempovla.recipe.datasets.streams import Streams, stream_keys
 from tempovla.recipe.systems.job import Imitation
 from tempovla.recipe.systems.world_model_config import OnlineConfig, WorldModelRecipe
 from tempovla.timeline import EpisodeSource

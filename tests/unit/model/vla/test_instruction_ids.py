@@ -8,7 +8,7 @@ from tests.tiny_models import language_architecture
 
 from tempovla.model.vla.instruction_ids import instruction_ids
 from tempovla.model.vlm.language_model import LLMBackbone
-from tempovla.transform.tokenize import WordTokenizer
+from tempovla.transform.tokenizer import WordTokenizer
 
 WORDS = WordTokenizer(60)
 PUSH, OPEN = WORDS.encode("push it"), WORDS.encode("open the drawer")

@@ -19,7 +19,7 @@ from tempovla.timeline import Bundle, TimelineSample, Track
 from tempovla.timeline.config import config_from_json, config_to_json
 from tempovla.timeline.keys import TOKENS_KEY
 from tempovla.transform.normalize import NormalizationConfig, Normalize
-from tempovla.transform.tokenize import TransformersTokenizer
+from tempovla.transform.tokenizer import TransformersTokenizer
 
 EMPTY = 7
 PUBLISHED = {

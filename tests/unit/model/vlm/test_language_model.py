@@ -14,7 +14,7 @@ from tests.tiny_models import LANGUAGE_KINDS, language_architecture, language_mo
 
 from tempovla.model.vlm.language_model import LANGUAGE_MODELS, LLMBackbone, LLMBackboneConfig
 from tempovla.timeline.config import config_from_json, config_to_json
-from tempovla.transform.tokenize import TransformersTokenizer, WordTokenizer
+from tempovla.transform.tokenizer import TransformersTokenizer, WordTokenizer
 
 
 def backbone(folder: str, **changes: Any) -> LLMBackbone:

@@ -10,9 +10,11 @@ from tests import recordings
 
 from tempovla.data.lerobot import open_dataset
 from tempovla.recipe.datasets.config import DataConfig, MemberConfig, ObservationConfig
-from tempovla.recipe.datasets.dataset import Streams, check_fits, observation_transforms, stream_keys
+from tempovla.recipe.datasets.dataset import observation_transforms
 from tempovla.recipe.datasets.dataset_mixture import load_demonstrations
+from tempovla.recipe.datasets.fits import check_fits
 from tempovla.recipe.datasets.statistics import needed_statistics
+from tempovla.recipe.datasets.streams import Streams, stream_keys
 from tempovla.timeline import Window
 from tempovla.timeline.streams import StreamSpec
 from tempovla.training.config import TrainConfig

@@ -31,7 +31,8 @@ from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_to_json
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import WordTokenizer
 
 pytestmark = pytest.mark.sim
 

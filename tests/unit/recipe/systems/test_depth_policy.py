@@ -20,7 +20,7 @@ from tempovla.data.writer import DatasetWriter, infer_features
 from tempovla.export.exporter import export_checkpoint
 from tempovla.model.vla.registry import POLICY_REGISTRY
 from tempovla.recipe.datasets.config import DataConfig
-from tempovla.recipe.datasets.dataset import check_fits
+from tempovla.recipe.datasets.fits import check_fits
 from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.recipe.systems.own_policy import register_policy
 from tempovla.recipe.systems.registry import SYSTEM_REGISTRY

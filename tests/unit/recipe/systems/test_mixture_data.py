@@ -25,7 +25,8 @@ from tempovla.recipe.systems.sagr import train_sagr
 from tempovla.recipe.systems.sagr_config import SAGRDataConfig, SAGRRecipe, SAGRTraining
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.pipeline import TransformPipeline
-from tempovla.transform.tokenize import TokenizeInstruction, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import WordTokenizer
 
 OWN = """
 robot_types:

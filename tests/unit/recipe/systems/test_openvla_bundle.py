@@ -21,7 +21,7 @@ from tempovla.recipe.evaluation.offline import evaluate_offline
 from tempovla.recipe.systems.openvla_bundle import openvla_bundle, write_openvla_bundle
 from tempovla.recipe.systems.openvla_config import OpenVLAModelConfig, OpenVLARecipe, OpenVLATransformConfig
 from tempovla.timeline import Bundle, Embodiment
-from tempovla.transform.tokenize import TransformersTokenizer
+from tempovla.transform.tokenizer import TransformersTokenizer
 
 TOY = Embodiment("toy", state_dim=3, action_dim=3, rate_hz=10.0)
 TASKS = ("task 0", "task 1")

@@ -25,7 +25,7 @@ from tempovla.recipe.systems.smolvla import build_policy, build_tokenizer, build
 from tempovla.recipe.systems.smolvla_config import SmolVLARecipe
 from tempovla.recipe.systems.vla_config import VLATransformConfig
 from tempovla.timeline import Bundle
-from tempovla.transform.tokenize import TransformersTokenizer, WordTokenizer
+from tempovla.transform.tokenizer import TransformersTokenizer, WordTokenizer
 
 
 @pytest.fixture

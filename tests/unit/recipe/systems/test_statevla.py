@@ -27,8 +27,9 @@ from tempovla.data.lerobot import LeRobotSource, open_dataset
 from tempovla.data.mixture import Mixture
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.recipe.datasets.config import DataConfig
-from tempovla.recipe.datasets.dataset import check_fits, load_dataset
+from tempovla.recipe.datasets.dataset import load_dataset
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, as_mixture
+from tempovla.recipe.datasets.fits import check_fits
 from tempovla.recipe.systems import statevla
 from tempovla.recipe.systems.statevla import PHASE_NAMES, build_transform, phase_of, resolve_model, train_phase
 from tempovla.recipe.systems.statevla_config import Phase1Config, Phase2Config, StateVLARecipe, StateVLATraining

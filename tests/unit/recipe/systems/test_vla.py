@@ -33,7 +33,8 @@ from tempovla.recipe.systems.vla_config import VLARecipe
 from tempovla.timeline import Bundle
 from tempovla.timeline.bundle import bundle_sha256
 from tempovla.training.checkpoint import Checkpoint
-from tempovla.transform.tokenize import TokenizeInstruction, TransformersTokenizer, WordTokenizer
+from tempovla.transform.tokenize import TokenizeInstruction
+from tempovla.transform.tokenizer import TransformersTokenizer, WordTokenizer
 
 
 @pytest.fixture
