@@ -10,7 +10,9 @@ import numpy as np
 
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.model.sensor.bev import BEVGridConfig
+from tempovla.model.sensor.encoder_config import PointCloudConfig, SetAbstractionConfig
 from tempovla.model.vla.multi_sensor_config import BEVTemporalConfig, MultiSensorVLAConfig
+from tempovla.model.vla.token_fusion_config import TokenFusionConfig
 from tempovla.model.vlm.config import LLMBackboneConfig
 from tempovla.timeline import CameraCalibration, Embodiment, StreamInfo
 from tempovla.timeline.driving import (
@@ -44,6 +46,14 @@ LANGUAGE = LLMBackboneConfig(
     }
 )
 """A language model of few weights."""
+TOKEN_FUSION = TokenFusionConfig(
+    camera_dim=8,
+    camera_tokens=(1, 1),
+    lidar=PointCloudConfig((SetAbstractionConfig(4, (4.0,), (4,), ((8,),)),), (8,)),
+    num_queries=2,
+    num_heads=2,
+)
+"""A fusion of tokens of few weights."""
 TURNS = {"follow": 0.0, "left": 0.2, "right": -0.2, "straight": 0.0}
 
 
@@ -112,9 +122,6 @@ def tiny_config(**changed: Any) -> MultiSensorVLAConfig:
         front_tokens=(1, 2),
         image_size=(HEIGHT, WIDTH),
         grid=BEVGridConfig(x_min=-8.0, x_max=8.0, y_min=-8.0, y_max=8.0, resolution=2.0),
-        bev_dim=8,
-        bev_blocks=1,
-        bev_tokens=2,
         width=8,
         max_lidar_points=30,
         max_radar_points=6,
@@ -124,7 +131,11 @@ def tiny_config(**changed: Any) -> MultiSensorVLAConfig:
         feature_dim=16,
         action_head_options={"mlp": {"hidden_dim": 16}, "modes": {"hidden_dim": 16}},
     )
-    config = replace(config, lift=replace(config.lift, output_dim=8, depth_bins=4, max_depth=8.0))
+    if changed.get("fusion", "bev") == "bev":
+        lift = replace(config.lift, output_dim=8, depth_bins=4, max_depth=8.0)
+        config = replace(config, lift=lift, bev_dim=8, bev_blocks=1, bev_tokens=2)
+    else:
+        config = replace(config, fusion=changed["fusion"], token_fusion=TOKEN_FUSION)
     return replace(config, **changed)
 
 

@@ -238,6 +238,8 @@ POLICIES: dict[str, PolicyCase] = {
         lift=LiftConfig(kind="sample"),
         action_head_options={"flow_matching": {"num_steps": 2, "hidden_dim": 8, "num_layers": 1, "num_heads": 2}},
     ),
+    "driving-cross-modal": driving(fusion="cross_modal"),
+    "driving-hierarchical": driving(fusion="hierarchical"),
     "driving-lstm": driving(temporal=drives.tiny_temporal()),
     "toy": PolicyCase(ToyPolicy, ToyPolicy.shapes, ToyPolicy.action_terms),
     "smolvla": smolvla(),

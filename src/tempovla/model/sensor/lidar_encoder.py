@@ -108,7 +108,10 @@ class PointCloudEncoder(nn.Module):
         Raises:
             ValueError: if the shapes do not fit.
         """
-        tokens = self.tokens(points, valid)
+        return self.summary(self.tokens(points, valid))
+
+    def summary(self, tokens: PointFeatures) -> Tensor:
+        """Return the features (B, output_dim) of the clouds that tokens were made of."""
         seen = torch.cat([tokens.positions / self.config.extent, tokens.features], dim=-1)
         return self.fc(in_dtype_of(self.fc, self.global_net(seen, tokens.valid)))
 

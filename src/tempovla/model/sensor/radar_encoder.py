@@ -55,9 +55,12 @@ class RadarEncoder(nn.Module):
                     f"(B, {self.map_channels}, H, W) without `valid`"
                 )
             seen = self.net(in_dtype_of(self.net, reading)).mean(dim=(2, 3))
-        else:
-            tokens = self.tokens(reading, valid)
-            seen = masked_max(tokens.features, tokens.valid, dim=1)
+            return self.fc(in_dtype_of(self.fc, seen))
+        return self.summary(self.tokens(reading, valid))
+
+    def summary(self, tokens: PointFeatures) -> Tensor:
+        """Return the features (B, output_dim) of the readings that tokens were made of."""
+        seen = masked_max(tokens.features, tokens.valid, dim=1)
         return self.fc(in_dtype_of(self.fc, seen))
 
     def tokens(self, targets: Tensor, valid: Tensor | None = None) -> PointFeatures:

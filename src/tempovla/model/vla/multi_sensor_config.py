@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
 from tempovla.model.fusion.bev_config import LiftConfig
 from tempovla.model.sensor.bev import BEVGridConfig
 from tempovla.model.temporal.core.config import TemporalPartConfig
+from tempovla.model.vla.token_fusion_config import FUSIONS, FusionKind, TokenFusionConfig
 from tempovla.model.vlm.config import LLMBackboneConfig
 from tempovla.timeline.driving import (
     ACTION_NAMES,
@@ -30,7 +31,9 @@ from tempovla.timeline.streams import StreamSpec
 Sensor = Literal["cameras", "lidar", "radar", "imu"]
 SENSORS: tuple[Sensor, ...] = ("cameras", "lidar", "radar", "imu")
 MAPPED: tuple[Sensor, ...] = ("cameras", "lidar", "radar")
-"""Sensors that are seen in the bird's eye view."""
+"""Sensors that are seen in the bird's eye view, or become tokens that attend to each other."""
+_OF_BEV = ("lift", "bev_dim", "bev_blocks", "bev_tokens")
+"""Fields that the bird's eye view alone has."""
 POINT_STREAMS: dict[Sensor, tuple[str, tuple[str, ...]]] = {
     "lidar": (LIDAR_KEY, LIDAR_NAMES),
     "radar": (RADAR_KEY, RADAR_NAMES),
@@ -97,18 +100,23 @@ class BEVTemporalConfig(TemporalPartConfig):
 
 @dataclass(frozen=True)
 class MultiSensorVLAConfig:
-    """Sensors to a bird's eye view and tokens, these and the instruction to features, and an action head.
+    """Sensors to a bird's eye view and tokens, or to tokens alone, these and the instruction to features, and an action
+    head.
 
     Attributes:
         sensors: sensors that are read: cameras, lidar, radar, imu; none of them makes a blind policy.
         cameras: keys of the image streams.
-        front_camera: the camera that gives tokens of its own beside the bird's eye view, such as for traffic lights;
-            null for none.
+        front_camera: the camera that gives tokens of its own beside the bird's eye view, such as for traffic lights, or
+            more tokens than the others; null for none.
         front_tokens: rows and columns of these tokens.
         image_size: height and width of the pictures that the model sees [px].
         reads_state: whether the ego status is read: speed, acceleration, yaw rate and steering angle.
         own_sensors: further sensors by name.
-        grid: the cells of the bird's eye view.
+        fusion: how sensors come together: `bev` puts them into a bird's eye view, by the cameras' calibrations;
+            `cross_modal` makes tokens of them, and each modality attends to all others; `hierarchical` makes a 3-D
+            scene of the tokens of LiDAR and radar, and then adds those of the cameras.
+        token_fusion: sizes of the fusions `cross_modal` and `hierarchical`; null for the default ones.
+        grid: the cells of the bird's eye view; points outside it are not seen by any fusion.
         lift: how the pictures come into it.
         bev_dim: channels of the bird's eye view.
         bev_blocks: residual blocks over it.
@@ -144,6 +152,8 @@ class MultiSensorVLAConfig:
     image_size: tuple[int, int] = (112, 200)
     reads_state: bool = True
     own_sensors: Mapping[str, OwnSensorConfig] = field(default_factory=dict)
+    fusion: FusionKind = "bev"
+    token_fusion: TokenFusionConfig | None = None
     grid: BEVGridConfig = field(default_factory=lambda: BEVGridConfig(resolution=2.0))
     lift: LiftConfig = field(default_factory=LiftConfig)
     bev_dim: int = 64
@@ -183,6 +193,7 @@ class MultiSensorVLAConfig:
                 f"model.num_modes={self.num_modes} trajectories come from the head modes, not "
                 f"{self.action_head!r}; leave out one of the two settings"
             )
+        self._check_fusion()
         if self.depth_weight < 0 or (self.depth_weight and not (self.uses("cameras") and self.lift.kind == "splat")):
             raise ValueError(
                 f"model.depth_weight={self.depth_weight} must not be negative, and is of cameras with "
@@ -206,6 +217,38 @@ class MultiSensorVLAConfig:
                 "them, or null"
             )
 
+    def _check_fusion(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"model.fusion={self.fusion!r} is unknown; choose from {', '.join(FUSIONS)}")
+        if self.fusion == "bev":
+            if self.token_fusion is not None:
+                raise ValueError(
+                    "model.token_fusion has no effect with model.fusion=bev; set it to null, or choose cross_modal or "
+                    "hierarchical"
+                )
+            return
+        least = MAPPED if self.fusion == "cross_modal" else ("lidar", "radar")
+        if not set(least) & set(self.sensors):
+            raise ValueError(
+                f"model.fusion={self.fusion} needs one of {', '.join(least)}, but model.sensors={list(self.sensors)}; "
+                "add one, or choose another fusion"
+            )
+        defaults = {each.name: each for each in fields(self)}
+        for name in _OF_BEV:
+            default = defaults[name]
+            usual = default.default_factory() if callable(default.default_factory) else default.default
+            if getattr(self, name) != usual:
+                raise ValueError(f"model.{name} has no effect with model.fusion={self.fusion}; leave it out")
+        if self.temporal is not None:
+            raise ValueError(
+                f"model.temporal reads earlier bird's eye views, which model.fusion={self.fusion} does not make; set "
+                "it to null, or choose the fusion bev"
+            )
+        if self.depth_weight:
+            raise ValueError(
+                f"model.depth_weight={self.depth_weight} has no effect with model.fusion={self.fusion}; set it to 0"
+            )
+
     def _check_sizes(self) -> None:
         widths = ("bev_dim", "bev_tokens", "width", "vocabulary", "token_dim", "feature_dim", "num_modes")
         limits = ("max_lidar_points", "max_radar_points", "max_instruction_tokens", "action_horizon")
@@ -225,7 +268,7 @@ class MultiSensorVLAConfig:
     @property
     def mapped(self) -> tuple[Sensor, ...]:
         """The sensors that are read and seen in the bird's eye view."""
-        return tuple(sensor for sensor in MAPPED if sensor in self.sensors)
+        return tuple(sensor for sensor in MAPPED if sensor in self.sensors and self.fusion == "bev")
 
     @property
     def head(self) -> str:

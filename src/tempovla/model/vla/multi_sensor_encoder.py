@@ -23,6 +23,7 @@ from tempovla.model.sensor.imu_encoder import IMUEncoder
 from tempovla.model.sensor.pillars import PillarEncoder
 from tempovla.model.sensor.radar_encoder import RadarPillars
 from tempovla.model.vla.multi_sensor_config import POINT_STREAMS, MultiSensorVLAConfig, own_key
+from tempovla.model.vla.token_fusion import TokenFusion, TokenSet, points_of_now
 from tempovla.timeline import Context, LossTerm, Track
 from tempovla.timeline.driving import LIDAR_NAMES, STATE_NAMES
 from tempovla.timeline.keys import STATE_KEY
@@ -40,7 +41,7 @@ class Seen:
     """What is made of single frames.
 
     Attributes:
-        bev: (B, C, rows, columns); None where the policy reads no sensor that is seen in it.
+        bev: (B, C, rows, columns); None where the policy reads no sensor that is seen in it, or fuses tokens.
         tokens: (B, L, D) of everything else.
         depth: what the depths of the cameras' features learn from; None where nothing.
     """
@@ -97,23 +98,24 @@ class MultiSensorEncoder(nn.Module):
         self.config, self.width, dim = config, width, config.bev_dim
         self.state_scales: Tensor
         self.maps = nn.ModuleDict()
-        if config.uses("cameras"):
+        mapped = config.mapped
+        if "cameras" in mapped:
             self.backbone = CameraBackbone(dim)
             self.maps["cameras"] = build_lift(config.grid, dim, config.lift, CameraBackbone.STRIDE)
-        if config.uses("lidar"):
+        if "lidar" in mapped:
             self.maps["lidar"] = PillarEncoder(config.grid, dim, len(LIDAR_NAMES))
-        if config.uses("radar"):
+        if "radar" in mapped:
             self.maps["radar"] = RadarPillars(config.grid, dim)
         self.fusion = None
-        if config.mapped:
+        if mapped:
             widths: dict[str, int] = {
-                sensor: config.lift.output_dim if sensor == "cameras" else dim for sensor in config.mapped
+                sensor: config.lift.output_dim if sensor == "cameras" else dim for sensor in mapped
             }
             self.fusion = BEVFusion(widths, BEVFusionConfig(dim, config.bev_blocks))
         self.own = nn.ModuleDict(own)
         self.counts: dict[str, int] = {}
         self.groups = nn.ModuleDict()
-        if config.uses("cameras") and config.front_camera is not None:
+        if "cameras" in mapped and config.front_camera is not None:
             front = FrontTokens(dim, width, config.front_tokens)
             self._add(FRONT, front, front.count)
         if config.uses("imu"):
@@ -126,6 +128,7 @@ class MultiSensorEncoder(nn.Module):
             self.register_buffer("state_scales", torch.tensor(STATE_SCALES), persistent=False)
         absent = {name: nn.Parameter(0.02 * torch.randn(count, width)) for name, count in self.counts.items()}
         self.absent = nn.ParameterDict(absent)
+        self.token_fusion = None if config.fusion == "bev" else TokenFusion(config, tuple(self.groups), width)
 
     def _add(self, name: str, module: nn.Module, count: int = 1) -> None:
         self.groups[name], self.counts[name] = module, count
@@ -133,7 +136,7 @@ class MultiSensorEncoder(nn.Module):
     @property
     def num_tokens(self) -> int:
         """Number L of tokens beside the bird's eye view."""
-        return sum(self.counts.values())
+        return sum(self.counts.values()) + (0 if self.token_fusion is None else self.token_fusion.num_tokens)
 
     def forward(self, context: Context, seed: Tensor | None = None) -> Seen:
         """Return the view and the tokens of the present frames.
@@ -143,8 +146,11 @@ class MultiSensorEncoder(nn.Module):
             seed: (B,) int64 seeds of the rows in training, from which it follows what is dropped; None drops nothing.
         """
         there = self._dropped(self._present(context), seed)
+        groups = self._felt(context, there)
+        if self.token_fusion is not None:
+            fused, sets = self.token_fusion(context, there, self._group_tokens(groups))
+            return Seen(None, torch.cat([fused, self._tokens(context, sets).to(fused.dtype)], dim=1))
         maps: dict[str, Tensor | None] = {}
-        groups: dict[str, tuple[Tensor, Tensor]] = {}
         depth = None
         if self.config.uses("cameras"):
             seen = self._see_cameras(context, there["cameras"], maps, groups)
@@ -152,10 +158,15 @@ class MultiSensorEncoder(nn.Module):
         for sensor in ("lidar", "radar"):
             key = POINT_STREAMS[sensor][0]
             if sensor in self.maps and key in context.now:
-                points, valid = _points(context.now[key], there[sensor])
+                points, valid = points_of_now(context.now[key], there[sensor])
                 maps[sensor] = self.maps[sensor](points, valid).features
+        return Seen(self._fused(context, maps, there), self._tokens(context, self._group_tokens(groups)), depth)
+
+    def _felt(self, context: Context, there: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """What the IMU, further sensors and the ego status say, (B, 1, F), and in which rows (B,) they say it."""
+        groups = {}
         if self.config.uses("imu") and POINT_STREAMS["imu"][0] in context.now:
-            readings, valid = _points(context.now[POINT_STREAMS["imu"][0]], there["imu"])
+            readings, valid = points_of_now(context.now[POINT_STREAMS["imu"][0]], there["imu"])
             felt = self.imu(readings[..., 1:], readings[..., 0], valid)
             groups[IMU] = felt[:, None], there["imu"]
         for name, encoder in self.own.items():
@@ -165,7 +176,7 @@ class MultiSensorEncoder(nn.Module):
         if self.config.reads_state and STATE_KEY in context.now:
             status = torch.where(there[STATE][:, None], context.now[STATE_KEY].at(0)[0].float(), 0.0)
             groups[STATE] = (status / self.state_scales)[:, None], there[STATE]
-        return Seen(self._fused(context, maps, there), self._tokens(context, groups), depth)
+        return groups
 
     def _present(self, context: Context) -> dict[str, Tensor]:
         """Which rows (B,) have each sensor, and the ego status."""
@@ -227,7 +238,7 @@ class MultiSensorEncoder(nn.Module):
         lift, key = self.maps["cameras"], POINT_STREAMS["lidar"][0]
         if seen is None or not self.config.depth_weight or key not in context.now or not isinstance(lift, LiftSplat):
             return None
-        points, present = _points(context.now[key], torch.ones_like(context.first))
+        points, present = points_of_now(context.now[key], torch.ones_like(context.first))
         size, stride = seen.features.shape[-2:], CameraBackbone.STRIDE
         depth = projected_depth(points, present, seen.intrinsics, seen.poses, size, stride, seen.valid)
         classes, known = lift.depth_classes(depth)
@@ -246,32 +257,31 @@ class MultiSensorEncoder(nn.Module):
             maps = {first: like.new_zeros(()).expand(shape)}
         return self.fusion(maps, {sensor: there[sensor] for sensor in maps})
 
-    def _tokens(self, context: Context, groups: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+    def _group_tokens(self, groups: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, TokenSet]:
+        """The tokens of groups that are given."""
+        found = {}
+        for name, (value, valid) in groups.items():
+            module = self.groups[name]
+            tokens = module(in_dtype_of(module, value))
+            found[name] = TokenSet(tokens, valid[:, None].expand(-1, tokens.shape[1]))
+        return found
+
+    def _tokens(self, context: Context, sets: Mapping[str, TokenSet]) -> Tensor:
         """All groups of tokens (B, L, D) in order, with learned ones for those that are absent."""
         rows, parts = context.batch_size, []
-        for name, module in self.groups.items():
+        for name in self.groups:
             absent = self.absent[name].expand(rows, -1, -1)
-            if name in groups:
-                value, valid = groups[name]
-                token = module(in_dtype_of(module, value))
-                absent = torch.where(valid[:, None, None], token, absent.to(token.dtype))
+            if name in sets:
+                tokens, valid = sets[name]
+                absent = torch.where(valid[..., None], tokens, absent.to(tokens.dtype))
             parts.append(absent)
         return torch.cat(parts, dim=1) if parts else torch.zeros(rows, 0, self.width, device=context.device)
-
-
-def _points(track: Track, there: Tensor) -> tuple[Tensor, Tensor]:
-    """The points (B, N, F) of now, zero where absent, and which are there (B, N)."""
-    value, valid = track.at(0)
-    step = track.offset.tolist().index(0)
-    assert track.element_valid is not None
-    present = track.element_valid[:, step] & (valid & there)[:, None]
-    return torch.where(present[..., None], value.float(), 0.0), present
 
 
 def _encoded(encoder: nn.Module, track: Track, there: Tensor) -> Tensor:
     """Features (B, output_dim) of a further sensor; rows without it are encoded as zeros."""
     if track.element_valid is not None:
-        return encoder(*_points(track, there))
+        return encoder(*points_of_now(track, there))
     value = track.at(0)[0]
     return encoder(torch.where(there.view(-1, *[1] * (value.dim() - 1)), value, torch.zeros_like(value)))
 

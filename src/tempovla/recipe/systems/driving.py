@@ -76,7 +76,7 @@ def check_drives(model: MultiSensorVLAConfig, source: EpisodeSource) -> None:
             f"{source.name}: has {source.rate_hz:g} control steps a second, but the model's waypoints are at "
             f"model.rate_hz={model.rate_hz:g}; set it to the dataset's"
         )
-    if not model.uses("cameras"):
+    if "cameras" not in model.mapped:  # only a bird's eye view needs calibrations
         return
     body = embodiment_of(source, 0)
     try:
