@@ -38,7 +38,7 @@ def scene_cameras(table: SceneTable, scene: Scene, streams: Mapping[str, StreamI
         told = f"{sensors.told(row)}: camera_intrinsic"
         try:
             matrix = np.array(sensors["camera_intrinsic"][row], dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             matrix = np.empty(0)
         if matrix.shape != (3, 3):
             raise DatasetError(f"{told} is not 3 x 3 numbers; copy the tables again")

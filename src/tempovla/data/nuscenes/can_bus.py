@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.nuscenes.files import REMEDY, read_json_list
+from tempovla.data.nuscenes.files import REMEDY, are_finite, is_whole, read_json_list
 from tempovla.data.nuscenes.layout import SIDECAR_MARK
 from tempovla.storage.json_files import shown
+
+_LONGEST_ROUTE_M = 1e6
 
 
 class CanBus:
@@ -54,7 +56,7 @@ class CanBus:
         times, values = [], []
         for number, record in enumerate(records):
             time = record.get("utime") if isinstance(record, dict) else None
-            if not isinstance(time, int):
+            if not is_whole(time):
                 raise DatasetError(f"{path}: row {number} has no utime in whole microseconds; {REMEDY}")
             times.append(time)
             where = f"{path}: row {number}"
@@ -70,7 +72,7 @@ class CanBus:
         """Return the planned route (M, 2) in the global frame [m]; None where there is none.
 
         Raises:
-            DatasetError: if the file holds something else.
+            DatasetError: if the file holds something else, or a route of more than 1,000 km.
         """
         if not self.has("route"):
             return None
@@ -79,9 +81,14 @@ class CanBus:
             isinstance(point, list) and len(point) == 2 and all(isinstance(n, int | float) for n in point)
             for point in points
         )
-        if not sound or not np.isfinite(points).all():
+        if not sound or not are_finite(points):
             raise DatasetError(f"{self.path('route')}: is not a list of points x, y; {REMEDY}")
-        return np.array(points, dtype=np.float64).reshape(-1, 2) if points else None
+        route = np.array(points, dtype=np.float64).reshape(-1, 2)
+        with np.errstate(over="ignore"):
+            length_m = np.hypot(*np.diff(route, axis=0).T).sum()
+        if length_m > _LONGEST_ROUTE_M:
+            raise DatasetError(f"{self.path('route')}: is {length_m:.3g} m long, which no route is; {REMEDY}")
+        return route if points else None
 
     def per_key_frame(self, name: str, count: int) -> list[Any] | None:
         """Return a sidecar of our writer that has an entry for each key frame; None where there is none.
@@ -105,7 +112,7 @@ class CanBus:
 def _numbers(value: Any, size: int, where: str, field: str) -> list[float]:
     values = value if size and isinstance(value, list) else [value]
     sound = len(values) == max(size, 1) and all(isinstance(n, int | float) for n in values)
-    if not sound or not np.isfinite(values).all():
+    if not sound or not are_finite(values):
         wanted = f"{size} finite numbers" if size else "a finite number"
         raise DatasetError(f"{where} has {field} {shown(value)}, not {wanted}; {REMEDY}")
     return values

@@ -28,6 +28,8 @@ _TYPES = ["F" if RADAR_DTYPE[name].kind == "f" else "I" for name in _NAMES]
 _FIRST_LINE = "# .PCD v0.7 - Point Cloud Data file format"
 _HEADER = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
 _MOST_HEADER_BYTES = 4096
+_WHOLE_LIMIT = 1 << 62
+"""Whole numbers of files are smaller, so that differences of two of them fit into 64 bits."""
 
 
 def read_lidar(path: Path) -> NDArray[np.float32]:
@@ -128,8 +130,9 @@ def _header(data: bytes, path: Path) -> tuple[dict[str, list[str]], int]:
         raise DatasetError(f"{path}: has no header of a PCD file, which ends with a line DATA; {REMEDY}")
     header = {}
     for line in data[:start].decode("ascii", "replace").splitlines():
-        name, *words = line.split()
-        header[name] = words
+        if line.strip():
+            name, *words = line.split()
+            header[name] = words
     missing = [name for name in _HEADER if name not in header]
     if missing:
         raise DatasetError(f"{path}: its PCD header has no {missing[0]}; {REMEDY}")
@@ -172,6 +175,19 @@ def png_bytes(mask: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(mask).save(buffer, "png")
     return buffer.getvalue()
+
+
+def are_finite(numbers: Any) -> bool:
+    """Return whether numbers, or lists of them of one length, are finite as float64; whole ones may be too large."""
+    try:
+        return bool(np.isfinite(np.array(numbers, dtype=np.float64)).all())
+    except OverflowError:
+        return False
+
+
+def is_whole(number: Any) -> bool:
+    """Return whether a value of JSON is a whole number whose differences from others fit into 64 bits."""
+    return type(number) is int and -_WHOLE_LIMIT < number < _WHOLE_LIMIT
 
 
 def read_json_list(path: Path, *, most_bytes: int | None = None) -> list[Any]:

@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.nuscenes.layout import CAN_MESSAGES
 from tempovla.data.nuscenes.poses import pose_matrices
 from tempovla.data.nuscenes.tables import REMEDY, Table, Tables
+from tempovla.storage.json_files import shown
+from tempovla.storage.paths import is_plain_name
 
 US = 1e-6
+_LONGEST_MESSAGE = max(CAN_MESSAGES, key=len)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class SceneTable:
         tables: the tables.
 
     Raises:
-        DatasetError: if a scene has no key frame, or times do not increase from one record to the next.
+        DatasetError: if a scene has no key frame, no reading or a name that no file can have, or times do not increase
+            from one record to the next.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -82,8 +87,16 @@ class SceneTable:
                 f"{tables['scene'].told(row)} has nbr_samples {tables['scene']['nbr_samples'][row]}, but "
                 f"{lengths[row]} in {samples.path.name}; {REMEDY}"
             )
+        for row, name in enumerate(tables["scene"]["name"]):
+            if not is_plain_name(f"{name}_{_LONGEST_MESSAGE}.json"):
+                raise DatasetError(f"{tables['scene'].told(row)}: name {shown(name)} is no name of files; {REMEDY}")
         scenes = samples["scene_token"][readings["sample_token"]]
         self._readings, self._first_reading = _grouped(scenes, readings["timestamp"], len(tables["scene"]))
+        for row in np.flatnonzero(np.diff(self._first_reading) == 0).tolist():
+            raise DatasetError(
+                f"{tables['scene'].told(row)} has no reading in {readings.path.name}, so that no "
+                f"pose of its car is known; {REMEDY}"
+            )
         sensors = tables["calibrated_sensor"]["sensor_token"][readings["calibrated_sensor_token"]]
         self.channel_of = tables["sensor"]["channel"][sensors] if len(readings) else np.empty(0, object)
         marks = tables["sample_annotation"]

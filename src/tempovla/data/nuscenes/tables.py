@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
+from tempovla.data.nuscenes.files import are_finite, is_whole
 from tempovla.data.nuscenes.layout import TABLES
 from tempovla.storage.json_files import read_text, shown
 
@@ -22,11 +23,13 @@ REMEDY = "copy the tables again"
 MOST_TABLE_BYTES = 8 << 30
 """The largest table of nuScenes, that of the sensors' readings, has 1.3 GB."""
 
+_LENGTH_SLACK = 0.1
+"""By how much the length of a quaternion may differ from 1."""
 _BETWEEN = " \t\r\n"
 
 Columns = Mapping[str, str]
-"""Kinds of columns by name: `number`, `flag`, `text`, `list` (of anything), `vector N`, `to TABLE` (a token there),
-`maybe TABLE` (a token there or "") and `many TABLE` (a list of tokens there).
+"""Kinds of columns by name: `number`, `flag`, `text`, `list` (of anything), `vector N`, `rotation` (a quaternion),
+`to TABLE` (a token there), `maybe TABLE` (a token there or "") and `many TABLE` (a list of tokens there).
 """
 
 COLUMNS: dict[str, Columns] = {
@@ -39,10 +42,10 @@ COLUMNS: dict[str, Columns] = {
     "calibrated_sensor": {
         "sensor_token": "to sensor",
         "translation": "vector 3",
-        "rotation": "vector 4",
+        "rotation": "rotation",
         "camera_intrinsic": "list",
     },
-    "ego_pose": {"timestamp": "number", "translation": "vector 3", "rotation": "vector 4"},
+    "ego_pose": {"timestamp": "number", "translation": "vector 3", "rotation": "rotation"},
     "scene": {"name": "text", "description": "text", "log_token": "to log", "nbr_samples": "number"},
     "sample": {"timestamp": "number", "scene_token": "to scene", "next": "maybe sample"},
     "sample_data": {
@@ -64,7 +67,7 @@ COLUMNS: dict[str, Columns] = {
         "attribute_tokens": "many attribute",
         "translation": "vector 3",
         "size": "vector 3",
-        "rotation": "vector 4",
+        "rotation": "rotation",
         "num_lidar_pts": "number",
         "num_radar_pts": "number",
     },
@@ -200,6 +203,8 @@ class _Reader:
         kind, _, rest = kind.partition(" ")
         if kind == "vector":
             return _vectors(values, int(rest), where)
+        if kind == "rotation":
+            return _rotations(values, where)
         if kind in ("number", "flag", "text"):
             return _plain(values, kind, where)
         if kind == "list":
@@ -264,13 +269,22 @@ def _vectors(values: list[Any], size: int, where: Any) -> NDArray[np.float64]:
         array = np.array(values, dtype=np.float64) if values else np.empty((0, size))
         if array.shape == (len(values), size) and np.isfinite(array).all():
             return array
-    except (TypeError, ValueError):  # of other kinds or lengths
+    except (TypeError, ValueError, OverflowError):  # of other kinds or lengths, or too large
         pass
     for row, value in enumerate(values):
         numbers = isinstance(value, list) and all(isinstance(n, int | float) for n in value)
-        if not numbers or len(value) != size or not np.isfinite(value).all():
+        if not numbers or len(value) != size or not are_finite(value):
             raise DatasetError(f"{where(row)} is {shown(value)}, not {size} finite numbers; {REMEDY}")
     raise AssertionError("one of the vectors is unsound")
+
+
+def _rotations(values: list[Any], where: Any) -> NDArray[np.float64]:
+    """Quaternions (N, 4), which readers normalise: rounded ones are sound, but none of another length tells a turn."""
+    array = _vectors(values, 4, where)
+    lengths = np.hypot.reduce(array, axis=1)  # without overflow
+    for row in np.flatnonzero(np.abs(lengths - 1.0) > _LENGTH_SLACK).tolist():
+        raise DatasetError(f"{where(row)} is {shown(values[row])}, not a quaternion of length 1; {REMEDY}")
+    return array
 
 
 _TYPES: dict[str, tuple[type, Any, str]] = {
@@ -283,6 +297,7 @@ _TYPES: dict[str, tuple[type, Any, str]] = {
 def _plain(values: list[Any], kind: str, where: Any) -> NDArray[Any]:
     python, dtype, words = _TYPES[kind]
     for row, value in enumerate(values):
-        if type(value) is not python:
+        # arrays of texts drop "\0" at their ends, so that names would no longer be told apart
+        if type(value) is not python or (python is str and "\0" in value) or (python is int and not is_whole(value)):
             raise DatasetError(f"{where(row)} is {shown(value)}, not {words}; {REMEDY}")
     return np.array(values, dtype=dtype)

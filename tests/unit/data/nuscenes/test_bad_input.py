@@ -88,6 +88,11 @@ def test_a_token_that_leads_nowhere_is_named_with_its_table_and_file(folder: Pat
     ("table", "column", "value", "message"),
     [
         ("sample_data", "timestamp", "12", "is '12', not a whole number"),
+        ("sample_data", "timestamp", 10**30, "is 1000000000000000000000000000000, not a whole number"),
+        ("ego_pose", "translation", [10**400, 0, 0], "not 3 finite numbers"),
+        ("ego_pose", "rotation", [0.0, 0.0, 0.0, 0.0], "is [0.0, 0.0, 0.0, 0.0], not a quaternion of length 1"),
+        ("calibrated_sensor", "rotation", [1e308, 0, 0, 1e308], "not a quaternion of length 1"),
+        ("sensor", "channel", "CAM_FRONT\0", "is 'CAM_FRONT\\x00', not a text"),
         ("sample_data", "is_key_frame", 1, "is 1, not true or false"),
         ("sample_data", "filename", None, "is None, not a text"),
         ("ego_pose", "translation", [1.0, 2.0], "is [1.0, 2.0], not 3 finite numbers"),
@@ -131,6 +136,17 @@ def test_a_scene_without_key_frames_or_with_another_number_of_them_is_named(fold
     refused(lambda: open_nuscenes(folder), "scene.json: scene ", "has nbr_samples 4, but 3 in sample.json")
     edit("scene", lambda records: records.append({**records[0], "token": "other"}))
     refused(lambda: open_nuscenes(folder), "scene.json: scene 'other' has no sample in sample.json")
+
+
+def test_a_scene_without_any_reading_is_named(folder: Path, edit: Edit):
+    edit("sample_data", lambda records: records.clear())
+    refused(lambda: open_nuscenes(folder), "scene.json: scene ", "has no reading in sample_data.json")
+
+
+@pytest.mark.parametrize("name", ["../scene-0061", "a" * 250])
+def test_a_scene_whose_name_leads_elsewhere_is_named(folder: Path, edit: Edit, name: str):
+    edit("scene", lambda records: records[0].update(name=name))
+    refused(lambda: open_nuscenes(folder), "scene.json: scene ", "is no name of files")
 
 
 @pytest.mark.parametrize(
@@ -215,19 +231,24 @@ def test_a_camera_whose_pictures_change_their_size_is_left_out_with_the_reason(f
         ("pose", [{"vel": [1, 0, 0]}], "row 0 has no utime in whole microseconds"),
         ("pose", [{"utime": 1, "vel": [1, 0], "accel": [0, 0, 0]}], "row 0 has vel [1, 0], not 3 finite numbers"),
         ("steeranglefeedback", [{"utime": 1, "value": "a"}], "row 0 has value 'a', not a finite number"),
+        ("pose", [{"utime": 10**30}], "row 0 has no utime in whole microseconds"),
+        ("steeranglefeedback", [{"utime": 1, "value": 10**400}], "not a finite number"),
+        ("steeranglefeedback", [{"utime": 1, "value": -(10**400)}], "not a finite number"),
         ("tempovla_perturbed", [True], "has 1 entries, but the scene has 3 key frames"),
     ],
 )
 def test_can_messages_that_are_damaged_are_named(folder: Path, message: str, rows: list, told: str):
     path = folder / "can_bus" / f"scene-0061_{message}.json"
     path.write_text(json.dumps(rows))
-    refused(lambda: open_nuscenes(folder).read(0, STATE_KEY, [0]), f"{path}: {told}")
+    refused(lambda: open_nuscenes(folder).read(0, STATE_KEY, [0]), f"{path}: ", told)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
         ("route", "[[1, 2], [3]]", "is not a list of points x, y"),
+        ("route", f"[[1, 2], [{10**9}, 3]]", "is 1e+09 m long, which no route is"),
+        ("route", f"[[1, 2], [{10**400}, 3]]", "is not a list of points x, y"),
         ("tempovla_commands", '["follow", "back", "left"]', "holds 'back', none of follow, left, right, straight"),
     ],
 )

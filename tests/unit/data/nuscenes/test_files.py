@@ -103,6 +103,12 @@ def test_a_radar_file_that_is_cut_short_is_refused(path: Path):
     refused(read_radar, path, "has 110 bytes of points, but 3 points take 129, so that it is cut short")
 
 
+def test_empty_lines_in_the_header_of_a_radar_file_do_not_matter(path: Path):
+    data = radar_bytes(radar_targets(1, 0))
+    path.write_bytes(data.replace(b"HEIGHT 1", b"\n  \nHEIGHT 1"))
+    assert (read_radar(path) == radar_targets(1, 0)).all()
+
+
 def test_a_radar_file_needs_no_byte_behind_its_last_point(path: Path):
     path.write_bytes(radar_bytes(radar_targets(1, 0))[:-1])
     assert len(read_radar(path)) == 3
