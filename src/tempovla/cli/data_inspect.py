@@ -13,6 +13,7 @@ EXAMPLES = """
 tempovla data inspect outputs/demo/dataset
 tempovla data inspect outputs/demo/dataset --json
 tempovla data inspect libero/libero_object
+tempovla data inspect data/nuscenes
 tempovla data inspect ROOT --state_key state --action_key 'actions[0:6],gripper'
 """
 
@@ -20,7 +21,9 @@ tempovla data inspect ROOT --state_key state --action_key 'actions[0:6],gripper'
 def build(name: str, summary: str) -> ArgumentParser:
     """Return the parser."""
     parser = build_parser(name, summary, "ROOT [--depth-unit UNIT] [--json [FILE]]", EXAMPLES)
-    parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
+    parser.add_argument(
+        "root", metavar="ROOT", help="folder that holds meta/, v1.0-*/, or LIBERO's <task>_demo.hdf5 files"
+    )
     add_dataset_options(parser)
     add_json_option(parser)
     return parser

@@ -22,7 +22,9 @@ def build(name: str, summary: str) -> ArgumentParser:
     """Return the parser."""
     usage = "ROOT --episode E --frame F --window KEY=OFFSETS ... --out FILE.npz [--depth-unit UNIT]"
     parser = build_parser(name, summary, usage, EXAMPLES)
-    parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
+    parser.add_argument(
+        "root", metavar="ROOT", help="folder that holds meta/, v1.0-*/, or LIBERO's <task>_demo.hdf5 files"
+    )
     parser.add_argument("--episode", type=int, required=True, metavar="E", help="episode, counted from 0")
     parser.add_argument("--frame", type=int, required=True, metavar="F", help="frame that is now, counted from 0")
     parser.add_argument(

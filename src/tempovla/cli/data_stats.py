@@ -19,7 +19,9 @@ tempovla data stats recordings/robot --recompute --keys action,observation.state
 def build(name: str, summary: str) -> ArgumentParser:
     """Return the parser."""
     parser = build_parser(name, summary, "ROOT [--recompute] [--keys KEY,...] [--json [FILE]]", EXAMPLES)
-    parser.add_argument("root", metavar="ROOT", help="folder that holds meta/, or LIBERO's <task>_demo.hdf5 files")
+    parser.add_argument(
+        "root", metavar="ROOT", help="folder that holds meta/, v1.0-*/, or LIBERO's <task>_demo.hdf5 files"
+    )
     parser.add_argument(
         "--recompute",
         action="store_true",

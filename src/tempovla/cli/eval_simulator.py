@@ -92,7 +92,12 @@ def build(name: str, summary: str) -> ArgumentParser:
         default=config_class.default_init_states,
         help="start from the benchmark's fixed initial states 0, 1, ..., or from random ones, which the seed draws",
     )
-    add_simulator_fields(parser, config_class, config_class.recorded, "by default what the demonstrations had")
+    add_simulator_fields(
+        parser,
+        config_class,
+        config_class.recorded,
+        "by default what the dataset says of its demonstrations, or else the simulator's own",
+    )
     add_json_option(parser)
     parser.add_argument("--record", metavar="DIR", help="LeRobot v3.0 dataset to write all episodes to")
     parser.add_argument(

@@ -23,7 +23,10 @@ from tempovla.training.interrupt import TrainingInterrupted
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tempovla.cli.demo", "collect, train, evaluate beside baselines and report, on Meta-World"),
     "init": ("tempovla.cli.init", "write a training config for your own dataset"),
-    "data inspect": ("tempovla.cli.data_inspect", "show the contents of a LeRobot or LIBERO dataset"),
+    "data inspect": (
+        "tempovla.cli.data_inspect",
+        "show the contents of a dataset of LeRobot's, LIBERO's or nuScenes' format",
+    ),
     "data sample": ("tempovla.cli.data_sample", "write windows around one frame of a dataset to a .npz file"),
     "data stats": ("tempovla.cli.data_stats", "show, check or recompute the normalisation statistics of a dataset"),
     "data convert": (

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tempovla.data.errors import OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.identity import DataIdentity, files_of, stream_facts
+from tempovla.data.lerobot_meta import load_recording
 from tempovla.data.nuscenes.around import Annotations, Boxes, DrivableArea, read_drivable
 from tempovla.data.nuscenes.bodies import scene_cameras, shared_body
 from tempovla.data.nuscenes.can_bus import CanBus
@@ -79,7 +80,7 @@ class NuScenesSource:
         self._cans = [CanBus(self.path / "can_bus", name) for name in names]
         self.streams: Mapping[str, StreamInfo] = find_streams(table, options, self._cans)
         self.embodiment: Embodiment = shared_body(table, self.streams, self.rate_hz)
-        self.recording: Mapping[str, Any] = {}
+        self.recording: Mapping[str, Any] = load_recording(self.path)
 
     @property
     def name(self) -> str:

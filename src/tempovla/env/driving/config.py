@@ -61,8 +61,10 @@ class DrivingConfig(SimulatorDefaults):
         max_steps: control steps of half a second after which an episode is truncated.
         top_speed: that the expert drives where nothing is in its way [m/s].
         terminate_on_success: whether an episode ends where its route ends.
-        without: sensors that are broken: cameras, `lidar`, `radar` or `imu`; their streams are not observed.
-        wrong_commands: whether the navigator says another turn than the route takes.
+        without: sensors that are broken, as a list of `lidar`, `radar`, `imu` or names of cameras such as `front`;
+            their streams are not observed.
+        wrong_commands: whether the navigator says another turn than the route takes; `eval --wrong_instruction` sets
+            this, too.
         push_rate: share of the control steps at which a burst of one or two pushes begins: the car does not do what it
             is told, but swerves. Experts recover from it, and what was pushed is not for imitation.
         visible_only: whether the expert knows only those road users that the car's sensors can see.

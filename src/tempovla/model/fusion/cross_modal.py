@@ -87,7 +87,7 @@ class CrossModalFusion(nn.Module):
             ValueError: if no modality is given, one is unknown, or shapes do not fit.
         """
         tokens = sets_by_name(self.modalities, given, named)
-        masks = token_masks(tokens, valid, self.modality_dropout if self.training else 0.0, seed)
+        masks = token_masks(tokens, self.kinds.shape[1], valid, self.modality_dropout if self.training else 0.0, seed)
         places = [self.modalities.index(name) for name in tokens]
         sets = [in_dtype_of(self, _clean(each, masks[name])) for name, each in tokens.items()]
         sets = [each + self.kinds[place] for each, place in zip(sets, places, strict=True)]
@@ -153,12 +153,13 @@ def sets_by_name(
 
 
 def token_masks(
-    sets: Mapping[str, Tensor], valid: Mapping[str, Tensor] | None, rate: float, seed: Tensor | None
+    sets: Mapping[str, Tensor], width: int, valid: Mapping[str, Tensor] | None, rate: float, seed: Tensor | None
 ) -> dict[str, Tensor]:
     """Return which tokens (B, L_m) bool of each modality are there and not dropped.
 
     Args:
         sets: (B, L_m, D) by modality.
+        width: D that the fusion was built for.
         valid: (B, L_m) bool by modality; all tokens of one that is not named are there.
         rate: modality dropout, 0 where nothing is to be dropped.
         seed: (B,) int64 seeds of the rows; see `drop_modalities`.
@@ -171,6 +172,13 @@ def token_masks(
     if stray:
         raise ValueError(f"valid names {stray[0]!r}, of which there are no tokens; there are {', '.join(sets)}")
     masks = {name: _mask(name, each, valid.get(name)) for name, each in sets.items()}
+    wrong = [name for name, each in sets.items() if each.shape[-1] != width]
+    if wrong:
+        given = sets[wrong[0]].shape[-1]
+        raise ValueError(
+            f"{wrong[0]} tokens are {given} numbers wide, and this fusion has feature_dim={width}; "
+            f"bring them to {width} first, such as by torch.nn.Linear({given}, {width})"
+        )
     present = torch.stack([mask.any(dim=1) for mask in masks.values()], dim=1)
     kept = drop_modalities(present, rate, seed).unbind(dim=1)
     return {name: mask & keep[:, None] for (name, mask), keep in zip(masks.items(), kept, strict=True)}

@@ -52,7 +52,9 @@ class HierarchicalFusion(nn.Module):
             ValueError: if no modality is given, one is unknown, or shapes do not fit.
         """
         sets = sets_by_name(SENSORS, given, named)
-        masks = token_masks(sets, valid, self.modality_dropout if self.training else 0.0, seed)
+        masks = token_masks(
+            sets, self.ranging.kinds.shape[1], valid, self.modality_dropout if self.training else 0.0, seed
+        )
         ranging = {name: each for name, each in sets.items() if name != "vision"}
         scene = None
         if ranging:

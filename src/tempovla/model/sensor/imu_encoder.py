@@ -49,7 +49,11 @@ class IMUEncoder(nn.Module):
         fits = readings.dim() == 3 and readings.shape[2] == len(SCALES)
         if not fits or any(each is not None and each.shape != shape for each in (times, valid)):
             given = [None if each is None else tuple(each.shape) for each in (readings, times, valid)]
-            raise ValueError(f"readings, times and valid {given}: give (B, T, 6), (B, T) or None and (B, T) or None")
+            timed = readings.dim() == 3 and readings.shape[2] == len(SCALES) + 1
+            advice = "; if the times are the first column, give `readings[..., 1:], readings[..., 0]`" if timed else ""
+            raise ValueError(
+                f"readings, times and valid {given}: give (B, T, 6), (B, T) or None and (B, T) or None{advice}"
+            )
         there = readings.isfinite().all(dim=-1)
         there = there if valid is None else there & valid
         there = there if times is None else there & times.isfinite()

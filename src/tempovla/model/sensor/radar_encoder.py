@@ -76,7 +76,7 @@ class RadarEncoder(nn.Module):
         if self.map_channels is not None or targets.dim() != 3 or targets.shape[-1] != len(TARGET_SCALES):
             raise ValueError(
                 f"reading {tuple(targets.shape)} of RadarEncoder(map_channels={self.map_channels}): targets are "
-                "(B, N, 5), and need map_channels=None"
+                f"(B, N, 5), and need map_channels=None{_for_maps(targets)}"
             )
         targets, valid = present(targets, valid)
         features = self.net(in_dtype_of(self.net, targets / self.scales))
@@ -104,6 +104,14 @@ class RadarPillars(nn.Module):
     def forward(self, targets: Tensor, valid: Tensor | None = None) -> BEVFeatures:
         """Return the map (B, C, H, W) and which cells hold targets; arguments as of `RadarEncoder`."""
         return self.pillars(targets / self.scales, valid)
+
+
+def _for_maps(reading: Tensor) -> str:
+    """What to do with a reading that looks like range-Doppler maps."""
+    if reading.dim() != 4:
+        return ""
+    channels = reading.shape[1]
+    return f"; for range-Doppler maps (B, {channels}, H, W), build the encoder with map_channels={channels}"
 
 
 def _map_net(channels: int, hidden_dim: int, output_dim: int) -> nn.Sequential:

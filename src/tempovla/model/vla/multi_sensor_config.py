@@ -206,6 +206,8 @@ class MultiSensorVLAConfig:
             )
 
     def _check_sensors(self) -> None:
+        if isinstance(self.sensors, str):
+            raise ValueError(f"model.sensors={self.sensors!r} must be a list, such as [{self.sensors}]")
         unknown = [sensor for sensor in self.sensors if sensor not in SENSORS]
         if unknown or len(set(self.sensors)) != len(self.sensors):
             raise ValueError(f"model.sensors={list(self.sensors)} must be some of {', '.join(SENSORS)}, none twice")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.data.layout import RECORDING_PATH
 from tempovla.data.nuscenes.layout import (
     CAMERA_CHANNELS,
     LIDAR_CHANNEL,
@@ -31,6 +32,7 @@ from tempovla.env.driving.ground import ground_of
 from tempovla.env.driving.mountings import LIDAR_POSITION, LIDAR_YAW_RAD, RADARS
 from tempovla.env.driving.radar import Targets
 from tempovla.env.driving.recording import Annotation, Frame, RecordedScene, SceneRecorder
+from tempovla.env.registry import simulator_name
 from tempovla.env.worker import Worker
 from tempovla.recipe.collection.collect import Collection, expert_results
 from tempovla.recipe.progress import CountProgress
@@ -80,6 +82,7 @@ def collect_driving(folder: str | Path, collection: Collection, *, workers: int 
     record = _opened_record(folder, collection)
     mask = map_mask(config.town)
     with NuScenesWriter(folder, VERSION, LOCATION, VEHICLE, map_mask=mask, map_resolution=MAP_RESOLUTION_M) as writer:
+        write_json(folder / RECORDING_PATH, _recording(config))
         missing = {name: job for name, job in jobs.items() if name not in writer.scene_names}
         with CountProgress("scenes", len(jobs), done=len(jobs) - len(missing)) as progress:
             scenes = _played(list(missing.values()), config, collection, workers)
@@ -127,6 +130,12 @@ def _opened_record(folder: Path, collection: Collection) -> dict[str, Any]:
                 f"{path}: {key} was {before}, and is {now} now; choose another folder, or repeat the call that made it"
             )
     return record | {"asked": asked}
+
+
+def _recording(config: DrivingConfig) -> dict[str, Any]:
+    """How cameras and LiDAR see, which a policy must find again; not what may differ in an evaluation."""
+    told = config.recording(simulator_name(config))
+    return {name: value for name, value in told.items() if name not in config.varied}
 
 
 def _played(

@@ -130,6 +130,8 @@ def test_wrong_token_sets_are_refused(kind):
         fusion(*sets.values(), sets["radar"])
     with pytest.raises(ValueError, match=r"valid \(2, 9\)"):
         fusion(sets, valid={"lidar": torch.ones(2, 9, dtype=torch.bool)})
+    with pytest.raises(ValueError, match=r"radar tokens are 3 numbers wide.*nn\.Linear\(3, "):
+        fusion(sets | {"radar": sets["radar"][..., :3]})
     with pytest.raises(ValueError, match="valid names 'sonar'"):
         fusion(sets, valid={"sonar": torch.ones(2, 9, dtype=torch.bool)})
     with pytest.raises(ValueError, match=r"modality_dropout=1\.0"):

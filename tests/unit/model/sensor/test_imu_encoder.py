@@ -57,6 +57,8 @@ def test_no_reading_gives_zeros_and_finite_gradients():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\[\(2, 12, 5\), None, None\]"):
         encoder()(readings()[..., :5])
+    with pytest.raises(ValueError, match=r"give `readings\[\.\.\., 1:\], readings\[\.\.\., 0\]`"):
+        encoder()(torch.cat([readings(), readings()[..., :1]], dim=-1))
     with pytest.raises(ValueError, match=r"\(2, 3\)"):
         encoder()(readings(), torch.zeros(2, 3))
     with pytest.raises(ValueError, match="rate_hz=0"):

@@ -51,8 +51,10 @@ def test_maps_become_features_each_by_itself():
 def test_readings_of_the_other_kind_are_refused():
     with pytest.raises(ValueError, match=r"map_channels=2.*give maps"):
         encoder(map_channels=2)(targets())
-    with pytest.raises(ValueError, match="need map_channels=None"):
+    with pytest.raises(ValueError, match=r"need map_channels=None; .* build the encoder with map_channels=2"):
         encoder()(torch.zeros(1, 2, 8, 8))
+    with pytest.raises(ValueError, match=r"need map_channels=None$"):
+        encoder()(targets()[..., :4])
 
 
 def test_targets_appear_in_their_cells():

@@ -202,6 +202,7 @@ def test_past_words_are_asked_for_sequences_only():
     ("fields", "message"),
     [
         ({"sensors": ("cameras", "cameras")}, "must be some of cameras, lidar, radar, imu, none twice"),
+        ({"sensors": "lidar"}, r"model.sensors='lidar' must be a list, such as \[lidar\]"),
         ({"cameras": ()}, r"model.cameras=\[\] must name at least one"),
         ({"front_camera": "observation.images.left"}, "is not among model.cameras"),
         ({"sensors": ("imu",), "temporal": BEVTemporalConfig()}, "add one of cameras, lidar, radar"),

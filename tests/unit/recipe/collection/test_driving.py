@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.unit.env.driving.conftest import NEEDS, SMALL
 
+from tempovla.env.registry import simulator_name
 from tempovla.recipe.collection.collect import Collection
 from tempovla.timeline.driving import IMU_KEY, LIDAR_KEY, RADAR_KEY
 from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY
@@ -46,6 +47,9 @@ def test_what_is_read_is_what_was_observed(folder: Path) -> None:
     record = json.loads((folder / "collect.json").read_text())["scenes"]
     assert [scene["task"] for scene in record.values()] == ["day", "night"]
     assert len(source) == 2
+    assert source.recording["simulator"] == simulator_name(CONFIG)
+    assert source.recording["image_width"] == CONFIG.image_width
+    assert "push_rate" not in source.recording  # an evaluation does not push unless it is told to
     assert source.episode(0).length == 4
     env = replace(CONFIG, terminate_on_success=False, max_steps=5).make()
     seen, _ = env.reset(seed=record["scene-0001"]["seed"], options={"task": "day"})

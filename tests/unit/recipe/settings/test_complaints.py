@@ -52,7 +52,7 @@ def told(tmp_path, monkeypatch, fails):
             "model: {vlm: {vision: {model_name: null}}}",
             "mine.yaml: model.vlm.vision.model_name is None; it must be text",
         ),
-        ("model: {cameras: front}", '"model.cameras": expected a list, got value: front'),
+        ("model: {cameras: front}", '"model.cameras": expected a list, got value: front; write [front]'),
         ("model: {action_head_options: 3}", '"model.action_head_options": expected keys and values, got value: 3'),
         ("training: {parameter_groups: {vlm: 3}}", "an entry of it is not keys and values, but 3; see"),
     ],
