@@ -26,7 +26,8 @@ from tempovla.rollout.paired import PairedOutcomes
 from tempovla.storage.json_files import read_json
 from tempovla.storage.whole import write_text
 
-CONFIG = Path(__file__).resolve().parents[1] / "configs/driving_city.yaml"
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+CONFIG, TOKENS_CONFIG = CONFIGS / "driving_city.yaml", CONFIGS / "driving_city_tokens.yaml"
 BLIND, ALL = "blind", "all sensors"
 ARMS: dict[str, dict[str, Any]] = {
     BLIND: {"model.sensors": []},
@@ -36,9 +37,11 @@ ARMS: dict[str, dict[str, Any]] = {
     ALL: {},
     "all, no dropout": {"model.modality_dropout": 0.0},
     "all, with the past": {"model.temporal.encoder_type": "lstm"},
+    "cross-modal fusion": {"model.fusion": "cross_modal"},
+    "hierarchical fusion": {"model.fusion": "hierarchical"},
 }
-"""By name, how a policy differs from the config."""
-FUSED = (ALL, "all, no dropout", "all, with the past")
+"""By name, how a policy differs from the config, which is `TOKENS_CONFIG` where tokens are fused."""
+FUSED = (ALL, "all, no dropout", "all, with the past", "cross-modal fusion", "hierarchical fusion")
 """Policies of several sensors, one of which may break."""
 
 UNSEEN, DEAF = "unseen town", "wrong turns"
@@ -78,6 +81,11 @@ class Run:
     seed: int
 
     @property
+    def config(self) -> Path:
+        """What the settings come on top of."""
+        return TOKENS_CONFIG if "model.fusion" in self.settings else CONFIG
+
+    @property
     def checkpoint(self) -> Path:
         """The newest one."""
         return self.folder / "checkpoint_latest"
@@ -87,7 +95,7 @@ class Run:
         done = self.folder / "training.json"
         if done.exists():
             return
-        options = ["--config", str(CONFIG), "--dataset", data, "--out", str(self.folder), "--json"]
+        options = ["--config", str(self.config), "--dataset", data, "--out", str(self.folder), "--json"]
         options += ["--training.seed", str(self.seed)]
         options += [] if steps is None else ["--training.train_steps", str(steps)]
         options += [word for key, value in self.settings.items() for word in (f"--{key}", as_word(value))]

@@ -10,7 +10,6 @@ import numpy as np
 
 from tempovla.data.memory import MemoryEpisode, MemorySource
 from tempovla.model.sensor.bev import BEVGridConfig
-from tempovla.model.sensor.encoder_config import PointCloudConfig, SetAbstractionConfig
 from tempovla.model.vla.multi_sensor_config import BEVTemporalConfig, MultiSensorVLAConfig
 from tempovla.model.vla.token_fusion_config import TokenFusionConfig
 from tempovla.model.vlm.config import LLMBackboneConfig
@@ -49,7 +48,10 @@ LANGUAGE = LLMBackboneConfig(
 TOKEN_FUSION = TokenFusionConfig(
     camera_dim=8,
     camera_tokens=(1, 1),
-    lidar=PointCloudConfig((SetAbstractionConfig(4, (4.0,), (4,), ((8,),)),), (8,)),
+    lidar_centres=(4,),
+    lidar_radii=(4.0,),
+    lidar_dims=(8,),
+    lidar_neighbours=4,
     num_queries=2,
     num_heads=2,
 )

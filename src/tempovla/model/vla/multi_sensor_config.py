@@ -240,7 +240,10 @@ class MultiSensorVLAConfig:
             default = defaults[name]
             usual = default.default_factory() if callable(default.default_factory) else default.default
             if getattr(self, name) != usual:
-                raise ValueError(f"model.{name} has no effect with model.fusion={self.fusion}; leave it out")
+                raise ValueError(
+                    f"model.{name} has no effect with model.fusion={self.fusion}; leave it out, as the config "
+                    "driving_city_tokens does"
+                )
         if self.temporal is not None:
             raise ValueError(
                 f"model.temporal reads earlier bird's eye views, which model.fusion={self.fusion} does not make; set "

@@ -95,7 +95,8 @@ class TokenFusion(nn.Module):
                 f"model.token_fusion.num_heads={sizes.num_heads} does not divide the width {width} of a token; choose "
                 "one that does"
             )
-        self.extent, self.counts = sizes.lidar.extent, dict[str, int]()
+        clouds = sizes.lidar
+        self.extent, self.counts = clouds.extent, dict[str, int]()
         modalities = []
         if config.uses("cameras"):
             self.backbone = CameraBackbone(sizes.camera_dim)
@@ -107,7 +108,7 @@ class TokenFusion(nn.Module):
             modalities.append(VISION)
             self.counts[VISION] = self.cameras.count
         if config.uses("lidar"):
-            self.lidar = PointCloudEncoder(len(LIDAR_NAMES), width, sizes.lidar)
+            self.lidar = PointCloudEncoder(len(LIDAR_NAMES), width, clouds)
             self.lidar_tokens = nn.Linear(self.lidar.token_dim, width)
             modalities.append("lidar")
         if config.uses("radar"):

@@ -111,6 +111,7 @@ tempovla train driving --config configs/driving_city.yaml --dataset outputs/city
     --model.sensors '[cameras]'
 tempovla train driving --config configs/driving_city.yaml --dataset outputs/city --out outputs/blind \\
     --model.sensors '[]'
+tempovla train driving --config configs/driving_city_tokens.yaml --dataset outputs/city --out outputs/cross_modal
 tempovla train driving --config configs/driving_city.yaml --dataset outputs/city --out outputs/driving_lstm \\
     --use-temporal-encoder --temporal-encoder-type lstm --sequence-length 8 --training.batch_size 2
 tempovla train driving --config configs/driving_city.yaml --dataset outputs/city --out outputs/driving \\

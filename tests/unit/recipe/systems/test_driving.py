@@ -11,17 +11,18 @@ import yaml
 from tests import drives, nuscenes_scenes
 
 import tempovla as package
-from tempovla.model.vla.multi_sensor_config import SENSORS
+from tempovla.model.vla.multi_sensor_config import SENSORS, OwnSensorConfig
 from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.systems.driving import build_policy, train_driving
 from tempovla.recipe.systems.driving_config import SYSTEM, DrivingDataConfig, DrivingRecipe, DrivingTransformConfig
-from tempovla.timeline import Bundle
+from tempovla.timeline import Bundle, StreamInfo
 from tempovla.timeline.driving import LIDAR_KEY
-from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, STATE_KEY
 from tempovla.training.config import TrainConfig
 
 CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 TRAIN = ["train", "driving", "--config", CONFIGS / "driving_city.yaml"]
+DEPTH_KEY = DEPTH_KEY_PREFIX + "front"
 TRAINING = TrainConfig(train_steps=3, batch_size=4, save_interval=0, log_interval=1, num_threads=1)
 
 
@@ -94,6 +95,29 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
     whole, resumed = (Bundle.load(tmp_path / run / "checkpoint_latest").weights for run in ("whole", "resumed"))
     assert whole.keys() == resumed.keys()
     assert all(bool((whole[key] == resumed[key]).all()) for key in whole)
+
+
+@pytest.mark.parametrize("fusion", ["cross_modal", "hierarchical"])
+def test_tokens_fuse_without_calibrations_and_with_depth_and_act_when_sensors_fail(fusion, tmp_path):
+    source = drives.drives(3, 8)
+    source.embodiment = replace(drives.CAR, cameras=())
+    source.streams[DEPTH_KEY] = StreamInfo("depth", (drives.HEIGHT, drives.WIDTH, 1), "float32", source.rate_hz)
+    for episode in source.episodes:
+        shape = (episode.length, drives.HEIGHT, drives.WIDTH, 1)
+        episode.values[DEPTH_KEY] = np.full(shape, 4.0, np.float32)
+    own = {
+        "depth": OwnSensorConfig("depth", 8, "depth", (drives.HEIGHT, drives.WIDTH, 1), DEPTH_KEY, {"hidden_dim": 4})
+    }
+    options = {"modality_dropout": 0.2, "smooth_plan": True, "own_sensors": own}
+    result = train_driving(recipe(fusion=fusion, **options), tmp_path, source=source)
+    assert result.train_step == 3
+    episode, found = source.episodes[0], {}
+    for lost in ((), drives.CAMERAS, (LIDAR_KEY,), (DEPTH_KEY,), tuple(source.streams)):
+        policy = package.load(tmp_path / "checkpoint_latest")
+        seen = {key: value[0] for key, value in episode.values.items() if key not in (ACTION_KEY, *lost)}
+        found[lost] = policy.step({**seen, "task": episode.instruction[0]})
+        assert np.isfinite(found[lost]).all()
+    assert all(not np.array_equal(step, found[()]) for lost, step in found.items() if lost)
 
 
 def test_it_learns_from_nuscenes_files_by_the_name_of_their_format(tempovla, tmp_path):
@@ -182,6 +206,17 @@ def test_a_temporal_flag_needs_an_encoder(tempovla):
 def test_sensors_are_chosen_on_the_command_line(printed):
     assert printed("--model.sensors", "[cameras]")["sensors"] == ["cameras"]
     assert printed("--model.sensors", "[]")["sensors"] == []
+
+
+def test_the_config_of_tokens_is_of_about_as_many_weights_and_is_no_bird_s_eye_view():
+    for fusion in ("cross_modal", "hierarchical"):
+        settings = {"model.fusion": fusion}
+        policy = build_policy(read_recipe("driving", SYSTEM, CONFIGS / "driving_city_tokens.yaml", settings))
+        assert 800_000 < sum(weight.numel() for weight in policy.parameters()) < 1_300_000
+    with pytest.raises(
+        ValueError, match=r"has no effect with model\.fusion=cross_modal; leave it out, as the config dri"
+    ):
+        read_recipe("driving", SYSTEM, CONFIGS / "driving_city.yaml", {"model.fusion": "cross_modal"})
 
 
 def test_the_config_for_a_city_is_of_less_than_a_million_weights():
