@@ -111,7 +111,7 @@ def open_loop_lines(driving: Mapping[str, Any]) -> list[str]:
     Args:
         driving: `open_loop` of offline.json.
     """
-    lines = [f"open loop: {driving['samples']} moments of {driving['scenes']} scenes", *NOTES]
+    lines = [f"open loop: {_moments(driving)}", *NOTES]
     for table in open_loop_tables(driving):
         cells = [table.head, *table.rows]
         widths = [max(len(row[column]) for row in cells) for column in range(len(table.head))]
@@ -136,7 +136,7 @@ def open_loop_section(run_dir: Path) -> Markup | None:
         return None
     with said_by(path, remedy="run `tempovla eval offline` again"):
         tables = [_drawn(table) for table in open_loop_tables(driving)]
-        told = " ".join([f"{driving['samples']:,} moments of {driving['scenes']} scenes.", *NOTES])
+        told = " ".join([f"{_moments(driving)}.", *NOTES])
     return element(
         "section",
         element("h2", "Trajectories, open loop"),
@@ -144,6 +144,11 @@ def open_loop_section(run_dir: Path) -> Markup | None:
         *tables,
         *_pictures(run_dir),
     )
+
+
+def _moments(driving: Mapping[str, Any]) -> str:
+    samples, scenes = driving["samples"], driving["scenes"]
+    return f"{samples:,} moment{'s' * (samples != 1)} of {scenes:,} scene{'s' * (scenes != 1)}"
 
 
 def _drawn(table: Table) -> Markup:
@@ -175,7 +180,7 @@ def _picture(entry: Reader, folder: Path) -> Markup | None:
     if not path.is_file():
         return None
     event, scene, step = entry.get("event", str), entry.get("scene", int), entry.get("step", int)
-    label = f"scene {scene}, control step {step}"
+    label = f"episode {scene}, control step {step}"
     error = f"{entry.number('final_error_m'):.2f} m off at the end"
     address = "data:image/png;base64," + b64encode(path.read_bytes()).decode("ascii")
     picture = element("img", src=address, alt=f"trajectories from above, {quoted(label)}")

@@ -55,7 +55,7 @@ def draw_moments(
                     surface = around.drivable_at(int(recorded.scene[row]), int(recorded.step[row]), view.places())
                 frame = _frame(source, recorded, steps, around, modes, row, surface)
                 scene, step = int(recorded.scene[row]), int(recorded.step[row])
-                file = f"scene_{scene:04d}_step_{step:03d}.png"
+                file = f"episode_{scene:04d}_step_{step:03d}.png"
                 Image.fromarray(view.draw(frame)).save(folder / file)
                 facts = {"scene": scene, "step": step, "event": name, "final_error_m": float(errors[row])}
                 entries.append({"file": file, **facts})
