@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tempovla.data.nuscenes.files import read_json_list
 from tempovla.data.nuscenes.layout import (
     CAMERA_CHANNELS,
     LIDAR_CHANNEL,
@@ -120,7 +121,7 @@ def _opened_record(folder: Path, collection: Collection) -> dict[str, Any]:
     if not path.exists():
         scenes = folder / VERSION / "scene.json"
         # A run that ended before its first scene leaves empty tables.
-        if scenes.exists() and read_json(scenes, remedy="choose another folder"):
+        if scenes.exists() and read_json_list(scenes):
             raise ValueError(f"{path}: no such file, but there are scenes; choose another folder")
         return {"asked": asked, "scenes": {}}
     record = read_json(path, remedy="choose another folder")
