@@ -50,11 +50,11 @@ class Track:
 
     @classmethod
     def of_points(cls, value: Tensor, offsets: Sequence[int], valid: Tensor | None = None) -> Self:
-        """Build a track from sets of points (B, T, N, F), of which absent points are rows that hold a NaN.
+        """Build a track from sets of points (B, T, N, F), of which absent points are rows with a NaN or an infinity.
 
         These become zeros, and `element_valid` tells them.
         """
-        present = ~value.isnan().any(dim=-1)
+        present = value.isfinite().all(dim=-1)
         track = cls.of(torch.where(present[..., None], value, 0.0), offsets, valid)
         return replace(track, element_valid=present)
 

@@ -114,6 +114,13 @@ class LimitPoints(_OfPoints):
     def changed(self, track: Track) -> Track:
         """Return the stream with (B, T, max_points, F)."""
         there = _check_points(self.key, track, 1)
+        if not there.shape[-1]:  # a cloud may come as (0, F)
+            batch, steps, _, size = track.value.shape
+            return replace(
+                track,
+                value=track.value.new_zeros(batch, steps, self.max_points, size),
+                element_valid=there.new_zeros(batch, steps, self.max_points),
+            )
         count = there.sum(dim=-1, keepdim=True)
         order = torch.argsort(~there, dim=-1, stable=True)
         place = torch.arange(self.max_points, device=there.device)

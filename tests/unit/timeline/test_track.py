@@ -103,6 +103,14 @@ def test_points_keep_their_validity_through_rows_steps_joins_and_frames():
     assert found.rows(torch.tensor([1])).to("cpu").element_valid.all()
 
 
+def test_points_with_a_number_that_is_not_finite_are_absent():
+    value = torch.ones(1, 1, 4, 3)
+    value[0, 0, 1, 2], value[0, 0, 2, 0], value[0, 0, 3, 1] = torch.nan, torch.inf, -torch.inf
+    track = Track.of_points(value, (0,))
+    assert track.element_valid.tolist() == [[[True, False, False, False]]]
+    assert torch.equal(track.value[0, 0, 1:], torch.zeros(3, 3))
+
+
 def test_the_validity_of_points_must_have_their_shape():
     with pytest.raises(ValueError, match=r"element_valid \(2, 3, 1\) of torch.bool must be bool of .* \(2, 3, 2\)"):
         Track(

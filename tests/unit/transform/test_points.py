@@ -40,6 +40,13 @@ def test_fewer_points_are_padded():
     assert track.element_valid.tolist() == [[[True, True, False, False, False]]]
 
 
+def test_a_cloud_without_any_row_is_padded():
+    track = prepared(LimitPoints(CLOUD, 5), torch.zeros(0, 4))
+    assert torch.equal(track.value, torch.zeros(1, 1, 5, 4))
+    assert not track.element_valid.any()
+    assert track.element_valid.shape == (1, 1, 5)
+
+
 def test_numbers_are_divided_by_their_scales():
     track = prepared(ScalePoints(CLOUD, (1.0, 2.0, 4.0, 255.0)), torch.tensor([[1.0, 2.0, 4.0, 255.0]]))
     assert torch.equal(track.value, torch.ones(1, 1, 1, 4))

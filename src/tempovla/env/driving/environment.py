@@ -21,6 +21,7 @@ from tempovla.env.driving.town import load_town
 from tempovla.env.driving.traffic import Traffic, TrafficConfig
 from tempovla.env.driving_scores import with_scores
 from tempovla.env.protocol import Observation
+from tempovla.env.rendering import select_backend
 from tempovla.env.worker import Worker
 from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.driving import COMMANDS, WRONG_COMMANDS, Command
@@ -99,6 +100,8 @@ class DrivingEnv(TaskEnv):
         config = config or DrivingConfig()
         task = config.task or config.task_names()[0]
         config.check_task(task)
+        if config.seen:
+            select_backend()  # before anything imports mujoco, which fails where MUJOCO_GL names what is not there
         super().__init__(config, task)
         self._town, self._ground = load_town(config.town), ground_of(config.town)
         streets = tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,9 +12,11 @@ from tempovla.env.driving.car import SUBSTEP_S, SUBSTEPS, TRAFFIC_EVERY, CarStat
 from tempovla.env.driving.config import DrivingConfig
 from tempovla.env.driving.environment import DrivingEnv, Instant
 from tempovla.env.driving.infractions import PARKED_FROM
-from tempovla.env.driving.radar import Targets
 from tempovla.env.seeding import episode_seed
 from tempovla.timeline.driving import Command
+
+if TYPE_CHECKING:
+    from tempovla.env.driving.radar import Targets
 
 _ANNOTATED_M = 80.0
 _TWO_WHEELED = ("motorcycle", "bicycle")

@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import tempfile
+import zlib
 from collections import Counter
 from dataclasses import astuple, dataclass
 from difflib import get_close_matches
@@ -120,7 +121,10 @@ def network_file(town: str) -> Path:
     """
     check_town(town)
     if town.endswith(".net.xml"):
-        return Path(town).expanduser()
+        path = Path(town).expanduser()
+        if not _is_whole_network(path):
+            raise ValueError(f"town={town!r} is no whole network of SUMO; make it again, or give an OpenDRIVE map")
+        return path
     made = LAYOUTS.get(town)
     if made is None and (seeded := _SEEDED.fullmatch(town)):
         made = _grid(int(seeded[1]))
@@ -130,7 +134,7 @@ def network_file(town: str) -> Path:
         text = _opendrive(town)
     key = hashlib.sha256(str(_RECIPE).encode() + text).hexdigest()[:16]
     target = cache_folder() / "driving" / f"{Path(town).stem.split('.')[0]}-{key}.net.xml"
-    if not target.is_file():
+    if not target.is_file() or not _is_whole_network(target):
         with tempfile.TemporaryDirectory() as folder, new_file(target) as staged:
             made_file = Path(folder) / "town.net.xml"
             if made is not None:
@@ -139,6 +143,12 @@ def network_file(town: str) -> Path:
                 _convert_opendrive(text, Path(folder), made_file, town)
             staged.write_bytes(made_file.read_bytes())
     return target
+
+
+def _is_whole_network(path: Path) -> bool:
+    """Whether a file begins and ends as SUMO's networks do."""
+    data = path.read_bytes()
+    return b"<net version=" in data and b"<location " in data and data.rstrip().endswith(b"</net>")
 
 
 def sumo_home() -> Path:
@@ -284,7 +294,10 @@ def _carla_file(town: str) -> Path:
 def _opendrive(town: str) -> bytes:
     path = _carla_file(town) if _CARLA.fullmatch(town) else Path(town).expanduser()
     data = path.read_bytes()
-    return gzip.decompress(data) if path.suffix == ".gz" else data
+    try:
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as problem:
+        raise ValueError(f"town={town!r}: {path} cannot be decompressed ({problem}); copy the file again") from None
 
 
 def _convert_opendrive(text: bytes, folder: Path, target: Path, town: str) -> None:

@@ -102,7 +102,13 @@ class RadarPillars(nn.Module):
         self.register_buffer("scales", torch.tensor((1.0, 1.0, *TARGET_SCALES[2:])), persistent=False)
 
     def forward(self, targets: Tensor, valid: Tensor | None = None) -> BEVFeatures:
-        """Return the map (B, C, H, W) and which cells hold targets; arguments as of `RadarEncoder`."""
+        """Return the map (B, C, H, W) and which cells hold targets; arguments as of `RadarEncoder`.
+
+        Raises:
+            ValueError: if these are no targets.
+        """
+        if targets.dim() != 3 or targets.shape[-1] != len(TARGET_SCALES):
+            raise ValueError(f"targets {tuple(targets.shape)} of radars must be (B, N, {len(TARGET_SCALES)})")
         return self.pillars(targets / self.scales, valid)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.layout import RECORDING_PATH
+from tempovla.data.nuscenes.files import read_json_list
 from tempovla.data.nuscenes.layout import (
     CAMERA_CHANNELS,
     LIDAR_CHANNEL,
@@ -30,7 +31,6 @@ from tempovla.env.driving.cameras import MOUNTINGS, intrinsics_of, rotation_of
 from tempovla.env.driving.config import DrivingConfig
 from tempovla.env.driving.ground import ground_of
 from tempovla.env.driving.mountings import LIDAR_POSITION, LIDAR_YAW_RAD, RADARS
-from tempovla.env.driving.radar import Targets
 from tempovla.env.driving.recording import Annotation, Frame, RecordedScene, SceneRecorder
 from tempovla.env.registry import simulator_name
 from tempovla.env.worker import Worker
@@ -38,6 +38,9 @@ from tempovla.recipe.collection.collect import Collection, expert_results
 from tempovla.recipe.progress import CountProgress
 from tempovla.rollout.metrics import SuccessRate
 from tempovla.storage.json_files import read_json, write_json
+
+if TYPE_CHECKING:
+    from tempovla.env.driving.radar import Targets
 
 RECORD = "collect.json"
 VERSION, LOCATION, VEHICLE = "v1.0-mini", "boston-seaport", "sim"
@@ -119,7 +122,9 @@ def _opened_record(folder: Path, collection: Collection) -> dict[str, Any]:
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items()}
     counts = ("episodes", "scenes")  # a folder may get more of them
     if not path.exists():
-        if (folder / VERSION / "scene.json").exists():
+        scenes = folder / VERSION / "scene.json"
+        # A run that ended before its first scene leaves empty tables.
+        if scenes.exists() and read_json_list(scenes):
             raise ValueError(f"{path}: no such file, but there are scenes; choose another folder")
         return {"asked": asked, "scenes": {}}
     record = read_json(path, remedy="choose another folder")

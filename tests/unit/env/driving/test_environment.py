@@ -1,5 +1,7 @@
 """The driving simulator as a simulator: seeds say all, sensors agree with each other, and traffic reacts."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -36,6 +38,14 @@ def test_it_is_a_simulator_like_every_other() -> None:
     from tempovla.env.checks import check_simulator
 
     check_simulator(replace(SMALL, lidar=True, radar=True, imu=True))
+
+
+def test_pictures_that_cannot_be_drawn_are_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    with pytest.raises(ValueError, match="MUJOCO_GL=glfw cannot draw offscreen"):
+        SMALL.make()
+    code = "import sys, tempovla.recipe.collection.driving; sys.exit('mujoco' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0  # only its workers import mujoco
 
 
 def test_a_seed_plays_the_same_episode_bit_for_bit_after_any_history(env) -> None:

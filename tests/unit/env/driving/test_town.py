@@ -1,5 +1,6 @@
 """Towns: made from a name, kept, and different from each other."""
 
+import gzip
 import subprocess
 from pathlib import Path
 
@@ -70,6 +71,31 @@ def test_a_file_that_is_no_map_is_refused(tmp_path: Path) -> None:
     path.write_text("<OpenDRIVE></OpenDRIVE>")
     with pytest.raises(ValueError, match=r"broken\.xodr.*cannot make the town"):
         network_file(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("map.xodr.gz", b"no archive", "cannot be decompressed"),
+        ("map.xodr.gz", gzip.compress(bytes(range(256)) * 9)[:100], "cannot be decompressed"),
+        ("map.net.xml", b'<net version="1.20"><location netOffset="0,0"/>', "is no whole network of SUMO"),
+        ("map.net.xml", b"", "is no whole network of SUMO"),
+    ],
+)
+def test_a_map_that_is_cut_short_is_refused(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=words) as caught:
+        network_file(str(path))
+    assert str(path) in str(caught.value)
+
+
+def test_a_kept_town_that_was_cut_short_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TEMPOVLA_CACHE", str(tmp_path))
+    path = network_file("crossing")
+    whole = path.read_text().split("-->", 1)[1]
+    path.write_bytes(path.read_bytes()[:5000])
+    assert network_file("crossing").read_text().split("-->", 1)[1] == whole
 
 
 def test_the_ground_shows_what_lies_where() -> None:

@@ -63,3 +63,5 @@ def test_targets_appear_in_their_cells():
     found = net(given, torch.tensor([[True, False]]))
     assert found.features.shape == (1, 6, 4, 4)
     assert found.occupied.nonzero().tolist() == [[0, 0, 0]]
+    with pytest.raises(ValueError, match=r"targets \(1, 2, 4\) of radars must be \(B, N, 5\)"):
+        net(given[..., :4])

@@ -25,6 +25,22 @@ def collection(scenes: int) -> Collection:
     return Collection(CONFIG, ("day", "night"), episodes=1, seed=3, scenes=scenes)
 
 
+def test_a_run_that_ended_before_its_first_scene_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tempovla.recipe.collection import driving
+
+    def ended(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driving, "map_mask", lambda town: np.zeros((4, 4), np.uint8))
+    monkeypatch.setattr(driving, "_played", ended)
+    for _ in range(2):  # the second one is not refused
+        with pytest.raises(KeyboardInterrupt):
+            driving.collect_driving(tmp_path, collection(1))
+    assert json.loads((tmp_path / "v1.0-mini" / "scene.json").read_text()) == []
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     from tempovla.recipe.collection.driving import collect_driving
