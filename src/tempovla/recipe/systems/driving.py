@@ -18,6 +18,7 @@ from tempovla.recipe.systems.language import choose_tokenizer, fitting_tokenizer
 from tempovla.timeline import EpisodeSource, Task, Transform
 from tempovla.timeline.driving import LIDAR_KEY, LIDAR_NAMES, RADAR_KEY
 from tempovla.training.result import FitResult
+from tempovla.transform.depth import ResizeDepth
 from tempovla.transform.image import ResizeImages
 from tempovla.transform.pipeline import TransformPipeline
 from tempovla.transform.points import CropPoints, LimitPoints, ScalePoints
@@ -122,6 +123,9 @@ def sensor_transforms(model: MultiSensorVLAConfig) -> list[Transform]:
     grid, steps = model.grid, list[Transform]()
     if model.uses("cameras"):
         steps.append(ResizeImages(model.image_size))
+    depths = tuple(key for key, spec in model.streams().items() if spec.kind == "depth")
+    if depths:
+        steps.append(ResizeDepth(depths, None))  # any size will do, but control is to know that these are no pictures
     if LIDAR_KEY in model.streams():
         low, high = (grid.x_min, grid.y_min, grid.z_min), (grid.x_max, grid.y_max, grid.z_max)
         scale = (*[1.0] * (len(LIDAR_NAMES) - 1), BRIGHTEST)

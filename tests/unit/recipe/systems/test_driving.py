@@ -11,6 +11,7 @@ import yaml
 from tests import drives, nuscenes_scenes
 
 import tempovla as package
+from tempovla.data.memory import MemorySource
 from tempovla.model.vla.multi_sensor_config import SENSORS, OwnSensorConfig
 from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.systems.driving import build_policy, train_driving
@@ -99,20 +100,18 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("fusion", ["cross_modal", "hierarchical"])
 def test_tokens_fuse_without_calibrations_and_with_depth_and_act_when_sensors_fail(fusion, tmp_path):
-    source = drives.drives(3, 8)
-    source.embodiment = replace(drives.CAR, cameras=())
-    source.streams[DEPTH_KEY] = StreamInfo("depth", (drives.HEIGHT, drives.WIDTH, 1), "float32", source.rate_hz)
-    for episode in source.episodes:
-        shape = (episode.length, drives.HEIGHT, drives.WIDTH, 1)
-        episode.values[DEPTH_KEY] = np.full(shape, 4.0, np.float32)
-    own = {
-        "depth": OwnSensorConfig("depth", 8, "depth", (drives.HEIGHT, drives.WIDTH, 1), DEPTH_KEY, {"hidden_dim": 4})
-    }
+    shape = (drives.HEIGHT, drives.WIDTH, 1)
+    streams = {**drives.streams(), DEPTH_KEY: StreamInfo("depth", shape, "float32", drives.CONTROL_RATE_HZ)}
+    episodes = [drives.drive(seed, 8) for seed in range(3)]
+    for episode in episodes:
+        episode.values[DEPTH_KEY] = np.full((8, *shape), 4.0, np.float32)
+    source = MemorySource("drives", replace(drives.CAR, cameras=()), streams, episodes)
+    own = {"depth": OwnSensorConfig("depth", 8, "depth", shape, DEPTH_KEY, {"hidden_dim": 4})}
     options = {"modality_dropout": 0.2, "smooth_plan": True, "own_sensors": own}
     result = train_driving(recipe(fusion=fusion, **options), tmp_path, source=source)
     assert result.train_step == 3
-    episode, found = source.episodes[0], {}
-    for lost in ((), drives.CAMERAS, (LIDAR_KEY,), (DEPTH_KEY,), tuple(source.streams)):
+    episode, found = episodes[0], {}
+    for lost in ((), drives.CAMERAS, (LIDAR_KEY,), (DEPTH_KEY,), tuple(key for key in streams if key != STATE_KEY)):
         policy = package.load(tmp_path / "checkpoint_latest")
         seen = {key: value[0] for key, value in episode.values.items() if key not in (ACTION_KEY, *lost)}
         found[lost] = policy.step({**seen, "task": episode.instruction[0]})
