@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.unit.env.driving.conftest import SMALL
+from tests.small_town import SMALL
 
 from tempovla.env.driving.config import DrivingConfig
 from tempovla.timeline.driving import COMMANDS, FIGURES, IMU_KEY, LIDAR_KEY, RADAR_KEY, WRONG_COMMANDS

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.unit.env.driving.conftest import SMALL
+from tests.small_town import SMALL
 
 from tempovla.env.driving.agents import CAR, FIELDS, ID, KIND, SPEED, YAW, X, Y
 from tempovla.env.driving.car import CarState

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.env.driving.conftest import NEEDS, SMALL
+from tests.small_town import NEEDS, SMALL
 
 from tempovla.env.registry import simulator_name
 from tempovla.recipe.collection.collect import Collection

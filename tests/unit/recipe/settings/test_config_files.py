@@ -65,7 +65,7 @@ def test_an_unknown_name_is_refused_with_near_ones_or_all(folder):
         ValueError, match=r"--config vla_metawrld: neither a file nor .*; did you mean vla_metaworld or"
     ):
         with_packaged_configs(["--config", "vla_metawrld"])
-    with pytest.raises(ValueError, match=r"there are driving_vla_with_temporal, .*, world_model_recording$"):
+    with pytest.raises(ValueError, match=r"there are driving_city, .*, world_model_recording$"):
         with_packaged_configs(["--config", "zzz"])
 
 
