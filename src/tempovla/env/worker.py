@@ -1,7 +1,8 @@
 """An object in a process of its own, whose methods are called by name.
 
 Unlike `multiprocessing`'s, the child imports nothing but its object's module: no torch in simulator workers, and no
-`__main__` guard in scripts. It ends when its parent ends, however that happens: the closed pipe tells it.
+`__main__` guard in scripts. It ends when its parent ends, however that happens: the closed pipe tells it, and within a
+request, which may take minutes, a look at who its parent is.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-_CHILD_COMMAND = "from tempovla.env.worker import serve; serve({connection})"
+_CHILD_COMMAND = "from tempovla.env.worker import serve; serve({connection}, {parent})"
 _END_TIMEOUT_S = 5.0
+_LOOK_EVERY_S = 1.0
 PASSED_ON = (ValueError, ModuleNotFoundError)
 """Errors that a worker survives and that its parent raises instead."""
 
@@ -48,7 +52,7 @@ class Worker:
             "OMP_NUM_THREADS": "1",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _CHILD_COMMAND.format(connection=child_end.fileno())],
+            [sys.executable, "-P", "-c", _CHILD_COMMAND.format(connection=child_end.fileno(), parent=os.getpid())],
             pass_fds=(child_end.fileno(), *file_descriptors),
             env=environment,
             start_new_session=True,
@@ -141,8 +145,9 @@ def _root(module: Any) -> str:
     return os.path.join(os.sep, *file.split(os.sep)[:-levels])
 
 
-def serve(file_descriptor: int) -> None:
-    """The child's side: make the object, then answer requests until the pipe closes."""
+def serve(file_descriptor: int, parent: int) -> None:
+    """The child's side: make the object, then answer requests until the pipe closes or the parent has gone."""
+    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
     connection = Connection(file_descriptor)
     target: Any = None
     while True:
@@ -161,3 +166,10 @@ def serve(file_descriptor: int) -> None:
             connection.send(answer)
         except BrokenPipeError:
             return
+
+
+def _end_after(parent: int) -> None:
+    """End this process once its parent has ended: whoever works on a request does not hear that the pipe closed."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_EVERY_S)
+    os._exit(1)

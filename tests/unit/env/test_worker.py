@@ -13,13 +13,14 @@ import pytest
 from tempovla.env.worker import Worker, WorkerDiedError, search_path
 
 PARENT = """
-import collections, sys, time
+import collections, importlib, sys, time
 from tempovla.env.worker import Worker
-workers = [Worker(collections.Counter) for _ in range(2)]
+workers = [Worker(collections.Counter), Worker(importlib.import_module, "time")]
 for worker in workers:
     worker.receive()
 print(*[worker.process_id for worker in workers], flush=True)
 workers[0].send("update", "abc" * 10)
+workers[1].send("sleep", 3600.0)
 time.sleep(60)
 """
 
