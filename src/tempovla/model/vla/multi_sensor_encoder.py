@@ -42,11 +42,15 @@ class Seen:
     Attributes:
         bev: (B, C, rows, columns); None where the policy reads no sensor that is seen in it.
         tokens: (B, L, D) of everything else.
+        mapped: (B,) bool, whether any sensor that is seen in the bird's eye view was there.
+        front: (B,) bool, whether the tokens of the front camera, which come first of all, are those of a picture.
         depth: what the depths of the cameras' features learn from; None where nothing.
     """
 
     bev: Tensor | None
     tokens: Tensor
+    mapped: Tensor
+    front: Tensor
     depth: LossTerm | None = None
 
 
@@ -165,7 +169,10 @@ class MultiSensorEncoder(nn.Module):
         if self.config.reads_state and STATE_KEY in context.now:
             status = torch.where(there[STATE][:, None], context.now[STATE_KEY].at(0)[0].float(), 0.0)
             groups[STATE] = (status / self.state_scales)[:, None], there[STATE]
-        return Seen(self._fused(context, maps, there), self._tokens(context, groups), depth)
+        nowhere = torch.zeros_like(context.first)
+        mapped = torch.stack([nowhere, *(there[sensor] for sensor in self.config.mapped)]).any(dim=0)
+        front = groups[FRONT][1] if FRONT in groups else nowhere
+        return Seen(self._fused(context, maps, there), self._tokens(context, groups), mapped, front, depth)
 
     def _present(self, context: Context) -> dict[str, Tensor]:
         """Which rows (B,) have each sensor, and the ego status."""
