@@ -16,12 +16,17 @@ from tempovla.model.vlm.config import LLMBackboneConfig
 from tempovla.timeline import CameraCalibration, Embodiment, StreamInfo
 from tempovla.timeline.driving import (
     ACTION_NAMES,
+    BOX_NAMES,
+    BOXES_KEY,
     COMMANDS,
     CONTROL_RATE_HZ,
     IMU_KEY,
     IMU_NAMES,
     LIDAR_KEY,
     LIDAR_NAMES,
+    LIGHT_KEY,
+    LIGHT_NAMES,
+    LIGHT_STATES,
     RADAR_KEY,
     RADAR_NAMES,
     STATE_NAMES,
@@ -32,6 +37,8 @@ CAMERAS = (IMAGE_KEY_PREFIX + "front", IMAGE_KEY_PREFIX + "back")
 HEIGHT, WIDTH = 16, 32
 COLUMNS = {LIDAR_KEY: LIDAR_NAMES, RADAR_KEY: RADAR_NAMES, IMU_KEY: IMU_NAMES}
 COUNTS = {LIDAR_KEY: 40, RADAR_KEY: 6, IMU_KEY: 5}
+BOXES = 4
+"""Road users at a control step at the most."""
 LANGUAGE = LLMBackboneConfig(
     architecture={
         "model_type": "qwen2",
@@ -79,6 +86,8 @@ def streams() -> dict[str, StreamInfo]:
         STATE_KEY: StreamInfo("state", (len(STATE_NAMES),), "float32", rate, STATE_NAMES),
         POSE_KEY: StreamInfo("state", (3,), "float32", rate),
         ACTION_KEY: StreamInfo("action", (len(ACTION_NAMES),), "float32", rate, ACTION_NAMES),
+        BOXES_KEY: StreamInfo("points", (BOXES, len(BOX_NAMES)), "float32", rate, BOX_NAMES),
+        LIGHT_KEY: StreamInfo("state", (len(LIGHT_NAMES),), "float32", rate, LIGHT_NAMES),
         **{camera: StreamInfo("image", (HEIGHT, WIDTH, 3), "uint8", rate) for camera in CAMERAS},
         **{
             key: StreamInfo("points", (COUNTS[key], len(names)), "float32", rate, names)
@@ -88,7 +97,9 @@ def streams() -> dict[str, StreamInfo]:
 
 
 def drive(seed: int, length: int = 12) -> MemoryEpisode:
-    """A drive at constant speed that turns as its commands say; there is a wall ahead, which LiDAR and radar see."""
+    """A drive at constant speed that turns as its commands say; a car is ahead, and a light, the same all the
+    time, counts.
+    """
     draw = np.random.default_rng(seed)
     commands = np.repeat(draw.choice(list(COMMANDS), 3), -(-length // 3))[:length]
     speed = draw.uniform(2.0, 8.0)
@@ -107,6 +118,11 @@ def drive(seed: int, length: int = 12) -> MemoryEpisode:
         points = draw.normal(0.0, 5.0, (length, COUNTS[key], len(names))).astype(np.float32)
         points[:, -2:] = np.nan
         values[key] = points
+    boxes = np.full((length, BOXES, len(BOX_NAMES)), np.nan, np.float32)
+    boxes[:, 0] = [5.0, 0.0, 0.1, 4.5, 1.9, speed, 0.0, 1.0, 0.0]
+    boxes[:, 1] = [-3.0, 2.0, 3.1, 4.5, 1.9, 0.0, 0.0, 0.0, 0.0]
+    values[BOXES_KEY] = boxes
+    values[LIGHT_KEY] = np.full((length, 1), seed % len(LIGHT_STATES), np.float32)
     values[IMU_KEY][..., 0] = np.linspace(-0.4, 0.0, COUNTS[IMU_KEY], dtype=np.float32)
     return MemoryEpisode(tuple(COMMANDS[command] for command in commands), length, values)
 

@@ -56,7 +56,16 @@ from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.model.world_model.rssm_config import RSSMConfig
 from tempovla.timeline import Embodiment, EpisodeSource, Policy, Transform, Window
-from tempovla.timeline.driving import CAMERA_KEYS, IMU_KEY, LIDAR_KEY, RADAR_KEY
+from tempovla.timeline.driving import (
+    BOX_NAMES,
+    BOXES_KEY,
+    CAMERA_KEYS,
+    IMU_KEY,
+    LIDAR_KEY,
+    LIGHT_KEY,
+    LIGHT_NAMES,
+    RADAR_KEY,
+)
 from tempovla.timeline.keys import DONE_KEY, POSE_KEY, REWARD_KEY, TERMINATED_KEY, TOKENS_KEY, dims_key
 from tempovla.timeline.parts import StreamPart
 from tempovla.transform.align import AlignStreams, MissingStream, Padding
@@ -209,7 +218,8 @@ def driving(head: str = "mlp", **options: Any) -> PolicyCase:
     config = drives.tiny_config(action_head=head, **options)
     pictures = dict.fromkeys(drives.CAMERAS, (3, drives.HEIGHT, drives.WIDTH))
     points = {key: (drives.COUNTS[key], len(names)) for key, names in drives.COLUMNS.items()}
-    shapes = {**pictures, **points, STATE: (4,), POSE_KEY: (3,), ACTION: (3,), TOKENS_KEY: (6,)}
+    taught = {BOXES_KEY: (drives.BOXES, len(BOX_NAMES)), LIGHT_KEY: (len(LIGHT_NAMES),)}
+    shapes = {**pictures, **points, **taught, STATE: (4,), POSE_KEY: (3,), ACTION: (3,), TOKENS_KEY: (6,)}
     windows = MultiSensorVLA(config).training_windows()
     read = {window.key for window in windows} | {TOKENS_KEY}
     return PolicyCase(
@@ -241,6 +251,10 @@ POLICIES: dict[str, PolicyCase] = {
     "driving-cross-modal": driving(fusion="cross_modal"),
     "driving-hierarchical": driving(fusion="hierarchical"),
     "driving-lstm": driving(temporal=drives.tiny_temporal()),
+    "driving-taught": driving(occupancy_weight=0.5, light_weight=0.2),
+    "driving-taught-lstm": driving(
+        sensors=("cameras",), temporal=drives.tiny_temporal(), occupancy_weight=0.5, light_weight=0.2
+    ),
     "toy": PolicyCase(ToyPolicy, ToyPolicy.shapes, ToyPolicy.action_terms),
     "smolvla": smolvla(),
     "smolvla-frozen": smolvla(train_expert_only=True, robot_state_dim=None, has_gripper=False, num_expert_layers=1),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX, POINTS_KEY_PREFIX
+from tempovla.timeline.keys import IMAGE_KEY_PREFIX, OBSERVATION_PREFIX, POINTS_KEY_PREFIX
 
 CONTROL_RATE_HZ = 2.0
 """Rate of decisions, which is that of nuScenes' key frames [Hz]."""
@@ -28,6 +28,33 @@ RADAR_NAMES = ("x [m]", "y [m]", "vx [m/s]", "vy [m/s]", "rcs [dBsm]")
 IMU_KEY = POINTS_KEY_PREFIX + "imu"
 IMU_NAMES = ("time [s]", "ax [m/s2]", "ay [m/s2]", "az [m/s2]", "wx [rad/s]", "wy [rad/s]", "wz [rad/s]")
 """Measurements since the control step before, oldest first; their times are relative to the control step, at most 0."""
+
+RoadUser = Literal["vehicle", "cycle", "pedestrian", "animal"]
+ROAD_USERS: tuple[RoadUser, ...] = ("vehicle", "cycle", "pedestrian", "animal")
+"""Kinds of road users; their numbers are their places here."""
+BOXES_KEY = POINTS_KEY_PREFIX + "boxes"
+BOX_NAMES = (
+    "x [m]",
+    "y [m]",
+    "yaw [rad]",
+    "length [m]",
+    "width [m]",
+    "vx [m/s]",
+    "vy [m/s]",
+    "velocity is known [0, 1]",
+    "kind",
+)
+"""The annotated road users, in the ego frame of the control step: centre, heading, size, velocity over ground, which is
+0 where it is not known, and number of the kind. Datasets have them, to learn from; no policy sees them when it acts."""
+
+LightState = Literal["none", "red", "yellow", "green"]
+LIGHT_STATES: tuple[LightState, ...] = ("none", "red", "yellow", "green")
+LIGHT_RANGE_M = 40.0
+"""A traffic light counts from this distance to its stop line on [m]."""
+LIGHT_KEY = OBSERVATION_PREFIX + "light"
+LIGHT_NAMES = ("state",)
+"""The next traffic light on the route, as a number of `LIGHT_STATES`; none if it is further away than `LIGHT_RANGE_M`.
+Datasets may have it, to learn from; no policy sees it when it acts."""
 
 STATE_NAMES = ("speed [m/s]", "acceleration [m/s2]", "yaw rate [rad/s]", "steering angle [rad]")
 """What the car knows of itself: `observation.state`; the steering angle is that of the front wheels."""

@@ -13,7 +13,7 @@ from tempovla.data.nuscenes.layout import CAN_MESSAGES, SIDECAR_MARK
 from tempovla.storage.json_files import to_json_text
 
 ROUTE = "route"
-PER_KEY_FRAME = ("commands", "perturbed")
+PER_KEY_FRAME = ("commands", "perturbed", "next_light")
 """Sidecars that have one entry for each key frame."""
 
 _is_word = re.compile(r"[a-z][a-z0-9_]{,40}").fullmatch

@@ -140,9 +140,9 @@ class SceneWriter:
     def add_sidecar(self, name: str, value: Any) -> None:
         """Add a file of JSON of our own beside the CAN files, which other readers of nuScenes pass by.
 
-        The reader knows `commands`, a list of one of `timeline.driving.COMMANDS` for each key frame, and `perturbed`, a
+        The reader knows `commands`, a list of one of `timeline.driving.COMMANDS` for each key frame; `perturbed`, a
         list of booleans: whether the action from a key frame to the next one was disturbed, so that it is nothing to
-        imitate.
+        imitate; and `next_light`, what `data.nuscenes.lights.SIDECAR` says of each key frame.
 
         Args:
             name: a word.

@@ -17,19 +17,23 @@ from tempovla.data.identity import DataIdentity, files_of, stream_facts
 from tempovla.data.lerobot_meta import load_recording
 from tempovla.data.nuscenes.around import Annotations, Boxes, DrivableArea, read_drivable
 from tempovla.data.nuscenes.bodies import scene_cameras, shared_body
+from tempovla.data.nuscenes.box_stream import box_points
 from tempovla.data.nuscenes.can_bus import CanBus
 from tempovla.data.nuscenes.commands import read_commands
 from tempovla.data.nuscenes.imu import Imu, read_imu
 from tempovla.data.nuscenes.layout import CAN_MESSAGES, RADAR_CHANNELS, SIDECAR_MARK, TABLES
+from tempovla.data.nuscenes.lights import SIDECAR as LIGHTS_SIDECAR
+from tempovla.data.nuscenes.lights import read_lights
 from tempovla.data.nuscenes.motion import Motion, read_motion
 from tempovla.data.nuscenes.options import NuScenesOptions
 from tempovla.data.nuscenes.scenes import Scene, SceneTable
-from tempovla.data.nuscenes.sensors import SensorReader
+from tempovla.data.nuscenes.sensors import TOLERATED_PERIODS, SensorReader
 from tempovla.data.nuscenes.statistics import NuScenesStatistics
 from tempovla.data.nuscenes.streams import CHANNEL_OF, MOTION_KEYS, find_streams
 from tempovla.data.nuscenes.tables import find_version, read_tables
 from tempovla.data.window import episode_number, step_numbers
-from tempovla.timeline.driving import COMMANDS, IMU_KEY, LIDAR_KEY, RADAR_KEY
+from tempovla.timeline.clock import latest_at
+from tempovla.timeline.driving import BOXES_KEY, COMMANDS, IMU_KEY, LIDAR_KEY, LIGHT_KEY, RADAR_KEY
 from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, StreamInfo
 from tempovla.timeline.task import Embodiment
@@ -58,7 +62,8 @@ class NuScenesSource:
     step is the newest one of its sensor that is not later, and is valid if it is at most 1.5 periods of the sensor old.
     Points are moved into the ego frame of the control step. The instruction of a step is the navigator's command; see
     `data.nuscenes.commands`. `observation.pose` is the car's pose in the frame of the first step, `action` its motion
-    until the next one, which is not valid where the writer says that it was disturbed.
+    until the next one, which is not valid where the writer says that it was disturbed. Annotated road users and the
+    next traffic light are streams, too, for policies to learn from.
 
     Args:
         table: the scenes.
@@ -73,6 +78,7 @@ class NuScenesSource:
         self._scenes: dict[int, Scene] = {}
         self._motions: dict[int, Motion] = {}
         self._imus: dict[int, Imu | None] = {}
+        self._lights: dict[int, NDArray[np.float32] | None] = {}
         self._words: dict[int, tuple[str, ...]] = {}
         self._bodies: dict[int, Embodiment] = {}
         self._areas: dict[Path, DrivableArea] = {}
@@ -130,6 +136,8 @@ class NuScenesSource:
         scene = self._scene(episode)
         if key in MOTION_KEYS:
             return scene.seconds(self._motion(episode).steps_us)
+        if key == BOXES_KEY:
+            return scene.seconds(scene.times_us)
         if key == IMU_KEY:
             imu = self._imu(episode)
             return scene.seconds(imu.times_us if imu is not None else np.empty(0, np.int64))
@@ -221,6 +229,7 @@ class NuScenesSource:
         """The tables, the CAN files and our own beside them, and the sensors' files of streams."""
         files = {self._table.tables[name].path for name in TABLES}
         messages = [*CAN_MESSAGES, SIDECAR_MARK + "commands", SIDECAR_MARK + "perturbed"]
+        messages += [SIDECAR_MARK + LIGHTS_SIDECAR] if LIGHT_KEY in keys else []
         files |= {can.path(message) for can in self._cans for message in messages if can.has(message)}
         wanted = [CHANNEL_OF[key] for key in keys if key in CHANNEL_OF]
         wanted += RADAR_CHANNELS if RADAR_KEY in keys else ()
@@ -232,9 +241,15 @@ class NuScenesSource:
     ) -> None:
         """Put values (T, *F) and validity (T,) of a stream at steps (T,) of an episode into arrays."""
         scene, motion = self._scene(episode), self._motion(episode)
-        if key in MOTION_KEYS:
+        if key == LIGHT_KEY:
+            lights = self._next_lights(episode)
+            if lights is not None:
+                value[...], valid[...] = lights[steps], True
+        elif key in MOTION_KEYS:
             values, known = _motion_stream(motion, key)
             value[...], valid[...] = values[steps], known[steps]
+        elif key == BOXES_KEY:
+            self._fill_boxes(scene, motion, steps, value, valid)
         elif key == IMU_KEY:
             imu = self._imu(episode)
             for place, step in enumerate(steps.tolist()):
@@ -270,6 +285,15 @@ class NuScenesSource:
             if found is not None:
                 value[place], valid[place] = found, True
 
+    def _fill_boxes(
+        self, scene: Scene, motion: Motion, steps: NDArray[np.int64], value: NDArray[Any], valid: NDArray[np.bool_]
+    ) -> None:
+        times_s, tolerance_s = scene.seconds(scene.times_us), TOLERATED_PERIODS / self.streams[BOXES_KEY].rate_hz
+        places, fresh = latest_at(times_s, scene.seconds(motion.steps_us[steps]), tolerance_s)
+        for row in np.flatnonzero(fresh).tolist():
+            boxes = self._annotations.boxes(int(scene.samples[places[row]]), motion.poses[steps[row]])
+            value[row], valid[row] = box_points(boxes, value.shape[1]), True
+
     def _scene(self, episode: int) -> Scene:
         self._require_episode(episode)
         if episode not in self._scenes:
@@ -286,6 +310,11 @@ class NuScenesSource:
         if episode not in self._imus:
             self._imus[episode] = read_imu(self._cans[episode], 1 / self.rate_hz)
         return self._imus[episode]
+
+    def _next_lights(self, episode: int) -> NDArray[np.float32] | None:
+        if episode not in self._lights:
+            self._lights[episode] = read_lights(self._cans[episode], self._scene(episode), self._motion(episode))
+        return self._lights[episode]
 
     def _require(self, key: str) -> None:
         if key not in self.streams:

@@ -7,18 +7,25 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tempovla.data.nuscenes.box_stream import most_boxes
 from tempovla.data.nuscenes.can_bus import CanBus
 from tempovla.data.nuscenes.imu import MESSAGE, window_size
 from tempovla.data.nuscenes.imu import RATE_HZ as IMU_RATE_HZ
 from tempovla.data.nuscenes.layout import CAMERA_CHANNELS, LIDAR_CHANNEL, LIDAR_FIELDS, RADAR_CHANNELS
+from tempovla.data.nuscenes.lights import has_lights
 from tempovla.data.nuscenes.options import NuScenesOptions
 from tempovla.data.nuscenes.scenes import SceneTable
 from tempovla.timeline.driving import (
     ACTION_NAMES,
+    BOX_NAMES,
+    BOXES_KEY,
+    CONTROL_RATE_HZ,
     IMU_KEY,
     IMU_NAMES,
     LIDAR_KEY,
     LIDAR_NAMES,
+    LIGHT_KEY,
+    LIGHT_NAMES,
     RADAR_KEY,
     RADAR_NAMES,
     STATE_NAMES,
@@ -27,7 +34,8 @@ from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, POSE_KEY, STATE
 from tempovla.timeline.source import StreamInfo, StreamTable
 
 POSE_NAMES = ("x [m]", "y [m]", "yaw [rad]")
-MOTION_KEYS = (STATE_KEY, POSE_KEY, ACTION_KEY)
+MOTION_KEYS = (STATE_KEY, POSE_KEY, ACTION_KEY, LIGHT_KEY)
+"""Streams at the rate of control."""
 CHANNEL_OF = {IMAGE_KEY_PREFIX + name: channel for channel, name in CAMERA_CHANNELS.items()} | {
     LIDAR_KEY: LIDAR_CHANNEL
 }
@@ -67,6 +75,12 @@ def find_streams(table: SceneTable, options: NuScenesOptions, cans: Sequence[Can
     if any(can.has(MESSAGE) for can in cans):
         window = (window_size(options.rate_hz), len(IMU_NAMES))
         streams[IMU_KEY] = StreamInfo("points", window, "float32", IMU_RATE_HZ, IMU_NAMES)
+    boxes = most_boxes(table)
+    if boxes:
+        streams[BOXES_KEY] = StreamInfo("points", (boxes, len(BOX_NAMES)), "float32", CONTROL_RATE_HZ, BOX_NAMES)
+    if any(map(has_lights, cans)):
+        light = (len(LIGHT_NAMES),)
+        streams[LIGHT_KEY] = StreamInfo("state", light, "float32", options.rate_hz, LIGHT_NAMES)
     streams[STATE_KEY] = StreamInfo("state", (4,), "float32", options.rate_hz, STATE_NAMES)
     streams[POSE_KEY] = StreamInfo("state", (3,), "float32", options.rate_hz, POSE_NAMES)
     streams[ACTION_KEY] = StreamInfo("action", (3,), "float32", options.rate_hz, ACTION_NAMES)

@@ -16,6 +16,7 @@ from tempovla.env.driving.expert import RuleDriver, Scene, turning_between
 from tempovla.env.driving.geometry import overlaps
 from tempovla.env.driving.ground import ground_of
 from tempovla.env.driving.infractions import Judge
+from tempovla.env.driving.next_light import NextLight, next_light
 from tempovla.env.driving.route import Route
 from tempovla.env.driving.town import load_town
 from tempovla.env.driving.traffic import Traffic, TrafficConfig
@@ -155,6 +156,11 @@ class DrivingEnv(TaskEnv):
     def route(self) -> Route:
         """The ego's route."""
         return self._episode.route
+
+    @property
+    def next_light(self) -> NextLight | None:
+        """The next traffic light on the route; None where none follows."""
+        return next_light(self._episode.route, self._judge.progress_m + body.FRONT_M, self._now.lights)
 
     @property
     def perturbed(self) -> bool:

@@ -12,6 +12,8 @@ from tempovla.env.driving.car import SUBSTEP_S, SUBSTEPS, TRAFFIC_EVERY, CarStat
 from tempovla.env.driving.config import DrivingConfig
 from tempovla.env.driving.environment import DrivingEnv, Instant
 from tempovla.env.driving.infractions import PARKED_FROM
+from tempovla.env.driving.next_light import NextLight
+from tempovla.env.driving.radar import Targets
 from tempovla.env.seeding import episode_seed
 from tempovla.timeline.driving import Command
 
@@ -85,6 +87,7 @@ class RecordedScene:
         imu: (N, 6) accelerations and turn rates of the inertial sensor at the same moments; empty where it is off.
         route: (K, 2) the ego's route in the town's frame [m].
         lights: link states of the traffic lights at each key frame.
+        next_light: the next traffic light on the route at each key frame; None where there is none.
     """
 
     task: str
@@ -98,6 +101,7 @@ class RecordedScene:
     imu: np.ndarray = field(default_factory=lambda: np.zeros((0, 6)))
     route: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     lights: list[dict[str, str]] = field(default_factory=list)
+    next_light: list[NextLight | None] = field(default_factory=list)
 
 
 class SceneRecorder:
@@ -170,6 +174,7 @@ class SceneRecorder:
         scene.frames.append(self._frame(self._env.now, key=True))
         scene.commands.append(self._env.command)
         scene.lights.append(dict(self._env.now.lights))
+        scene.next_light.append(self._env.next_light)
 
     def _frame(self, moment: Instant, *, key: bool) -> Frame:
         config, senses = self._config, self._env.senses()

@@ -14,12 +14,16 @@ from tempovla.model.vla.token_fusion_config import FUSIONS, FusionKind, TokenFus
 from tempovla.model.vlm.config import LLMBackboneConfig
 from tempovla.timeline.driving import (
     ACTION_NAMES,
+    BOX_NAMES,
+    BOXES_KEY,
     CAMERA_KEYS,
     CONTROL_RATE_HZ,
     IMU_KEY,
     IMU_NAMES,
     LIDAR_KEY,
     LIDAR_NAMES,
+    LIGHT_KEY,
+    LIGHT_NAMES,
     RADAR_KEY,
     RADAR_NAMES,
     STATE_NAMES,
@@ -136,6 +140,12 @@ class MultiSensorVLAConfig:
             merely go on as it drives.
         depth_weight: weight of a loss by which `lift.kind=splat` learns the depths that LiDAR measures. It reads the
             LiDAR in training, also where the policy drives without it. 0 leaves it out.
+        occupancy_weight: weight of a loss by which the bird's eye view learns which of its cells other road users
+            cover. It reads their boxes in training alone. 0 leaves it out.
+        occupancy_times: moments from now on of which it learns that [s]; 0 is now. Boxes go on at constant velocity.
+        occupancy_positive_weight: how much more covered cells count in this loss than free ones.
+        light_weight: weight of a loss by which the tokens of the front camera learn what the next traffic light on the
+            route shows, which is known in training alone. 0 leaves it out.
         action_head: name of the action head, from `ACTION_HEAD_REGISTRY`.
         action_head_options: options of action heads, by the name of the head. Only those of `action_head` are used.
         num_modes: number of trajectories, with probabilities, that are predicted; more than 1 takes the head `modes`.
@@ -171,6 +181,10 @@ class MultiSensorVLAConfig:
     modality_dropout: float = 0.0
     state_dropout: float = 0.0
     depth_weight: float = 0.0
+    occupancy_weight: float = 0.0
+    occupancy_times: tuple[float, ...] = (0.0, 1.0)
+    occupancy_positive_weight: float = 3.0
+    light_weight: float = 0.0
     action_head: str = "mlp"
     action_head_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     num_modes: int = 1
@@ -194,15 +208,35 @@ class MultiSensorVLAConfig:
                 f"{self.action_head!r}; leave out one of the two settings"
             )
         self._check_fusion()
+        self._check_supervision()
+        if self.temporal is not None and not self.mapped:
+            raise ValueError(
+                f"model.temporal reads earlier bird's eye views, which sensors={list(self.sensors)} do not make; add "
+                f"one of {', '.join(MAPPED)}, or set model.temporal=null"
+            )
+
+    def _check_supervision(self) -> None:
         if self.depth_weight < 0 or (self.depth_weight and not (self.uses("cameras") and self.lift.kind == "splat")):
             raise ValueError(
                 f"model.depth_weight={self.depth_weight} must not be negative, and is of cameras with "
                 "model.lift.kind=splat alone; set it to 0"
             )
-        if self.temporal is not None and not self.mapped:
+        if self.occupancy_weight < 0 or (self.occupancy_weight and not self.mapped):
             raise ValueError(
-                f"model.temporal reads earlier bird's eye views, which sensors={list(self.sensors)} do not make; add "
-                f"one of {', '.join(MAPPED)}, or set model.temporal=null"
+                f"model.occupancy_weight={self.occupancy_weight} must not be negative, and is of the bird's eye view, "
+                f"which sensors={list(self.sensors)} do not make; add one of {', '.join(MAPPED)}, or set it to 0"
+            )
+        times = self.occupancy_times
+        if not times or len(set(times)) != len(times) or not all(0 <= time < float("inf") for time in times):
+            raise ValueError(f"model.occupancy_times={list(times)} must be moments of at least 0 s, and none twice")
+        if not 0 < self.occupancy_positive_weight < float("inf"):
+            raise ValueError(
+                f"model.occupancy_positive_weight={self.occupancy_positive_weight} must be greater than 0, and finite"
+            )
+        if self.light_weight < 0 or (self.light_weight and not self.reads_front):
+            raise ValueError(
+                f"model.light_weight={self.light_weight} must not be negative, and is of the tokens of the front "
+                "camera; name it in model.front_camera and cameras in model.sensors, or set it to 0"
             )
 
     def _check_sensors(self) -> None:
@@ -271,6 +305,11 @@ class MultiSensorVLAConfig:
         return sensor in self.sensors
 
     @property
+    def reads_front(self) -> bool:
+        """Whether the front camera gives tokens of its own."""
+        return self.uses("cameras") and self.front_camera is not None and self.fusion == "bev"
+
+    @property
     def mapped(self) -> tuple[Sensor, ...]:
         """The sensors that are read and seen in the bird's eye view."""
         return tuple(sensor for sensor in MAPPED if sensor in self.sensors and self.fusion == "bev")
@@ -289,7 +328,7 @@ class MultiSensorVLAConfig:
         """Return the streams that are read and imitated, by key."""
         found = {camera: StreamSpec("image") for camera in self.cameras if self.uses("cameras")}
         for sensor, (key, names) in POINT_STREAMS.items():
-            if self.uses(sensor) or (sensor == "lidar" and self.depth_weight):
+            if self.uses(sensor):
                 found[key] = StreamSpec("points", (len(names),))
         for name, own in self.own_sensors.items():
             found[own_key(name, own)] = StreamSpec(own.kind, own.shape or None, normalized=False)
@@ -297,7 +336,18 @@ class MultiSensorVLAConfig:
             found[STATE_KEY] = StreamSpec("state", (len(STATE_NAMES),), normalized=False)
         if self.temporal is not None:
             found[POSE_KEY] = StreamSpec("state", (_POSE_DIM,), normalized=False)
-        return {**found, ACTION_KEY: StreamSpec("action", (self.action_dim,))}
+        return {**found, **self.taught(), ACTION_KEY: StreamSpec("action", (self.action_dim,))}
+
+    def taught(self) -> dict[str, StreamSpec]:
+        """Return those of the streams that are read in training alone, by key."""
+        found = {}
+        if self.depth_weight and not self.uses("lidar"):
+            found[LIDAR_KEY] = StreamSpec("points", (len(LIDAR_NAMES),))
+        if self.occupancy_weight:
+            found[BOXES_KEY] = StreamSpec("points", (len(BOX_NAMES),))
+        if self.light_weight:
+            found[LIGHT_KEY] = StreamSpec("state", (len(LIGHT_NAMES),), normalized=False)
+        return found
 
 
 def own_key(name: str, own: OwnSensorConfig | None) -> str:

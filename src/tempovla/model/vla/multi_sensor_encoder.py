@@ -43,11 +43,15 @@ class Seen:
     Attributes:
         bev: (B, C, rows, columns); None where the policy reads no sensor that is seen in it, or fuses tokens.
         tokens: (B, L, D) of everything else.
+        mapped: (B,) bool, whether any sensor that is seen in the bird's eye view was there.
+        front: (B,) bool, whether the tokens of the front camera, which come first of all, are those of a picture.
         depth: what the depths of the cameras' features learn from; None where nothing.
     """
 
     bev: Tensor | None
     tokens: Tensor
+    mapped: Tensor
+    front: Tensor
     depth: LossTerm | None = None
 
 
@@ -146,10 +150,11 @@ class MultiSensorEncoder(nn.Module):
             seed: (B,) int64 seeds of the rows in training, from which it follows what is dropped; None drops nothing.
         """
         there = self._dropped(self._present(context), seed)
-        groups = self._felt(context, there)
+        groups, nowhere = self._felt(context, there), torch.zeros_like(context.first)
         if self.token_fusion is not None:
             fused, sets = self.token_fusion(context, there, self._group_tokens(groups))
-            return Seen(None, torch.cat([fused, self._tokens(context, sets).to(fused.dtype)], dim=1))
+            tokens = torch.cat([fused, self._tokens(context, sets).to(fused.dtype)], dim=1)
+            return Seen(None, tokens, mapped=nowhere, front=nowhere)
         maps: dict[str, Tensor | None] = {}
         depth = None
         if self.config.uses("cameras"):
@@ -160,7 +165,10 @@ class MultiSensorEncoder(nn.Module):
             if sensor in self.maps and key in context.now:
                 points, valid = points_of_now(context.now[key], there[sensor])
                 maps[sensor] = self.maps[sensor](points, valid).features
-        return Seen(self._fused(context, maps, there), self._tokens(context, self._group_tokens(groups)), depth)
+        mapped = torch.stack([nowhere, *(there[sensor] for sensor in self.config.mapped)]).any(dim=0)
+        front = groups[FRONT][1] if FRONT in groups else nowhere
+        tokens = self._tokens(context, self._group_tokens(groups))
+        return Seen(self._fused(context, maps, there), tokens, mapped, front, depth)
 
     def _felt(self, context: Context, there: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """What the IMU, further sensors and the ego status say, (B, 1, F), and in which rows (B,) they say it."""

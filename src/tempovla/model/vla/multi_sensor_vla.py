@@ -16,6 +16,7 @@ from tempovla.model.fusion.state_encoder import AllTokensReadout
 from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vla.bev_history import BEVHistory, BEVMemory
+from tempovla.model.vla.driving_supervision import DrivingSupervision
 from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig, own_key
 from tempovla.model.vla.multi_sensor_encoder import MultiSensorEncoder, Seen
 from tempovla.model.vla.noise_state import NoiseState
@@ -25,7 +26,6 @@ from tempovla.model.vla.waypoint_controller import WaypointController
 from tempovla.model.vlm.language_model import LLMBackbone
 from tempovla.model.vlm.vlm_model import mean_of_valid
 from tempovla.timeline import ActionChunk, Context, LossTerms, TimelineSample, Track, Window
-from tempovla.timeline.driving import LIDAR_KEY
 from tempovla.timeline.frames import FrameIndex, frame_actions, frame_context, frames_observed
 from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY, TOKENS_KEY, WORDS_KEY
 from tempovla.timeline.noise import mix_seed
@@ -113,6 +113,7 @@ class MultiSensorVLA(SavedPolicy):
             config.head, config.feature_dim, config.action_dim, config.action_horizon, options
         )
         self.controller = WaypointController(rate_hz=config.rate_hz)
+        self.supervision = DrivingSupervision(config, width)
 
     @property
     def horizon(self) -> int:
@@ -137,14 +138,13 @@ class MultiSensorVLA(SavedPolicy):
     def observation_keys(self) -> tuple[str, ...]:
         """Return the streams that are read; the policy acts without any of them, too."""
         own = [own_key(name, self.config.own_sensors.get(name)) for name in self._own_names]
-        taught = () if self.config.uses("lidar") else (LIDAR_KEY,)
+        taught = self.config.taught()
         read = [key for key in self.config.streams() if key != ACTION_KEY and key not in taught]
         return tuple(dict.fromkeys([*read, *own]))
 
     def taught_keys(self) -> tuple[str, ...]:
-        """Return the streams that are read in training: those of control, and the LiDAR if it teaches depths."""
-        depths = (LIDAR_KEY,) if self.config.depth_weight else ()
-        return tuple(dict.fromkeys([*self.observation_keys(), *depths]))
+        """Return the streams that are read in training: those of control, and those that only teach."""
+        return (*self.observation_keys(), *self.config.taught())
 
     def windows(self) -> tuple[Window, ...]:
         """Return observations now, each of which may be missing, and the actions from now on."""
@@ -179,7 +179,8 @@ class MultiSensorVLA(SavedPolicy):
         if self.history is None or self.config.temporal is None:
             seen = self.encoder(sample.context, sample.seed)
             plan = sample.future[ACTION_KEY]
-            return self._terms(seen, self._features(seen, seen.bev, sample.context), plan, sample.seed)
+            terms = self._terms(seen, self._features(seen, seen.bev, sample.context), plan, sample.seed)
+            return {**terms, **self.supervision(seen, seen.bev, sample.context)}
         offsets, batch = self.config.temporal.offsets, sample.batch_size
         keys = [key for key in self.observation_keys() if key in sample.context.now]
         observed = frames_observed(sample.context, keys, offsets) if keys else _nothing(batch, offsets, self.device)
@@ -191,7 +192,8 @@ class MultiSensorVLA(SavedPolicy):
         pose, known = self._pose(context)
         views, poses, poses_known = (index.scatter(value, batch) for value in (seen.bev, pose, known))
         bev = self.history.sequence(views, poses, poses_known, index)
-        return self._terms(seen, self._features(seen, bev, context), self._plans(sample, index), seed)
+        terms = self._terms(seen, self._features(seen, bev, context), self._plans(sample, index), seed)
+        return {**terms, **self.supervision(seen, bev, context)}
 
     def act(self, context: Context, state: MultiSensorState) -> tuple[ActionChunk, MultiSensorState]:
         """Return a trajectory as a chunk of normalised waypoints (B, H, 3)."""

@@ -28,7 +28,9 @@ class WaypointControllerConfig:
             reacts later.
         max_steering_rad: limit of the angle of the front wheels [rad].
         max_acceleration: limit of the acceleration [m/s2].
-        max_deceleration: limit of braking [m/s2].
+        max_deceleration: limit of braking, which a car reaches on dry ground [m/s2].
+        comfortable_deceleration: braking harder than this, which the trajectory makes necessary somewhere, begins at
+            once and is not put off [m/s2].
         max_lateral_acceleration: limit of the acceleration to the side, which bounds steering at speed [m/s2].
     """
 
@@ -39,7 +41,8 @@ class WaypointControllerConfig:
     speed_horizon_s: float = 1.5
     max_steering_rad: float = 0.6
     max_acceleration: float = 3.0
-    max_deceleration: float = 6.0
+    max_deceleration: float = 8.0
+    comfortable_deceleration: float = 2.5
     max_lateral_acceleration: float = 4.0
 
     def __post_init__(self) -> None:
@@ -131,7 +134,10 @@ class WaypointController:
         return steering.clamp(-config.max_steering_rad, config.max_steering_rad)
 
     def _acceleration(self, path: Tensor, speed: Tensor) -> Tensor:
-        """The constant acceleration (B,) that covers the way of the first steps in their time, within the limits."""
+        """The acceleration (B,) that covers the way of the first steps in their time, or brakes in time for later ones.
+
+        It lies within the limits.
+        """
         steps = min(path.shape[1], max(1, round(self.config.speed_horizon_s * self.rate_hz)))
         time = steps / self.rate_hz
         way = _lengths(path)[:, :steps].sum(dim=1)
@@ -140,7 +146,15 @@ class WaypointController:
         stopping = -0.5 * speed.square() / way.clamp(min=_SHORT_M)
         stopping = torch.where(way < _SHORT_M, torch.minimum(stopping, -speed * self.rate_hz), stopping)
         wanted = torch.where(at_rest, stopping, wanted)
+        needed = self._needed_braking(path, speed)
+        wanted = torch.where(needed > self.config.comfortable_deceleration, torch.minimum(wanted, -needed), wanted)
         return wanted.clamp(-self.config.max_deceleration, self.config.max_acceleration)
+
+    def _needed_braking(self, path: Tensor, speed: Tensor) -> Tensor:
+        """The least constant deceleration (B,) with which no part of the path is faster than the path has it."""
+        pieces = _lengths(path)
+        excess = speed[:, None].square() - (pieces * self.rate_hz).square()
+        return (0.5 * excess / pieces.cumsum(dim=1).clamp(min=_SHORT_M)).amax(dim=1)
 
 
 def _lengths(path: Tensor) -> Tensor:

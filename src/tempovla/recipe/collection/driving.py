@@ -220,6 +220,7 @@ def write_scene(writer: NuScenesWriter, name: str, scene: RecordedScene, config:
         "commands": scene.commands,
         "perturbed": scene.perturbed,
         "lights": scene.lights,
+        "next_light": scene.next_light,
         **facts,
     }.items():
         out.add_sidecar(sidecar, value)

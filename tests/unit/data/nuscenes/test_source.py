@@ -23,7 +23,7 @@ from tempovla.data.open import open_source
 from tempovla.data.selection import Selection
 from tempovla.data.window import embodiment_of
 from tempovla.timeline import Window
-from tempovla.timeline.driving import CAMERA_KEYS, IMU_KEY, LIDAR_KEY, RADAR_KEY
+from tempovla.timeline.driving import BOXES_KEY, CAMERA_KEYS, IMU_KEY, LIDAR_KEY, RADAR_KEY
 from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY
 
 
@@ -45,7 +45,16 @@ def test_a_folder_of_nuscenes_is_recognised(jittered_folder: Path):
     assert format_name(jittered_folder) == "nuscenes"
     source = open_source(jittered_folder)
     assert isinstance(source, NuScenesSource)
-    assert set(source.streams) == {*CAMERA_KEYS, LIDAR_KEY, RADAR_KEY, IMU_KEY, STATE_KEY, POSE_KEY, ACTION_KEY}
+    assert set(source.streams) == {
+        *CAMERA_KEYS,
+        LIDAR_KEY,
+        RADAR_KEY,
+        IMU_KEY,
+        BOXES_KEY,
+        STATE_KEY,
+        POSE_KEY,
+        ACTION_KEY,
+    }
     assert [source.episode(episode).length for episode in range(2)] == [5, 1]
     assert source.episode(0).task == "singapore-onenorth"
 

@@ -47,8 +47,45 @@ def test_it_brakes_to_a_stop_where_the_plan_ends():
     stopping = plan((2.0, 0.0, 0.0), (0.5, 0.0, 0.0), *[(0.0, 0.0, 0.0)] * 4)
     controls = CONTROLLER.controls(stopping, speed(5.0))
     assert controls.acceleration.item() == pytest.approx(-5.0, rel=1e-5)
-    assert controls.brake.item() == pytest.approx(5.0 / 6.0, rel=1e-5)
+    assert controls.brake.item() == pytest.approx(5.0 / 8.0, rel=1e-5)
     assert controls.throttle.item() == 0.0
+
+
+def braked(value: float, room: float) -> torch.Tensor:
+    """Places (6,) of a car that brakes evenly and stops after so many metres."""
+    time, deceleration = torch.arange(1, 7) / 2, value**2 / (2 * max(room, 1e-6))
+    moving = time.clamp(max=value / deceleration if deceleration else 0.0)
+    return value * moving - 0.5 * deceleration * moving.square()
+
+
+def kept(value: float, room: float) -> torch.Tensor:
+    """Places (6,) of a car that keeps its speed until it stands, as no car can."""
+    return (value * torch.arange(1, 7) / 2).clamp(max=room)
+
+
+@pytest.mark.parametrize("places", [braked, kept])
+@pytest.mark.parametrize(("begin", "room"), [(7.0, 8.0), (12.0, 24.0), (10.0, 16.0), (9.0, 6.0)])
+def test_it_stops_where_its_plan_does_and_begins_to_brake_in_time(places, begin, room):
+    """At every control step the plan stops at the same place, where another car stands; braking is even.
+
+    The last centimetres are soft: the car comes to rest within a control step.
+    """
+    place, value, needed, hardest = 0.0, begin, begin**2 / (2 * room), 0.0
+    for _ in range(12):
+        steps = torch.zeros(1, 6, 3)
+        steps[0, :, 0] = places(value, max(room - place, 0.0))
+        acceleration = CONTROLLER.controls(steps, speed(value)).acceleration.item()
+        way = CONTROLLER.first_step(steps, speed(value))[0, 0].item()
+        place, value, hardest = place + way, max(0.0, value + acceleration / 2), max(hardest, -acceleration)
+    assert value == 0.0
+    assert room - 0.15 < place < room + 0.15
+    assert hardest < 1.05 * needed
+
+
+def test_gentle_braking_is_not_begun_before_the_plan_does():
+    """A plan that slows from 8 to 6 m/s in its second half asks for 0.7 m/s2 at the most, which can wait."""
+    later = plan(*[(4.0, 0.0, 0.0)] * 3, *[(3.0, 0.0, 0.0)] * 3)
+    assert CONTROLLER.controls(later, speed(8.0)).acceleration.item() == pytest.approx(0.0, abs=1e-5)
 
 
 def test_a_car_at_rest_stays_until_the_plan_moves():
@@ -63,7 +100,7 @@ def test_it_never_drives_backwards():
     """A plan that stays where it is brings the car to rest within the step, if braking allows it."""
     slow, fast = (CONTROLLER.first_step(torch.zeros(1, 6, 3), speed(value))[0].tolist() for value in (1.0, 8.0))
     assert slow == pytest.approx([0.25, 0.0, 0.0])
-    assert fast == pytest.approx([8.0 * 0.5 - 0.5 * 6.0 * 0.25, 0.0, 0.0])
+    assert fast == pytest.approx([8.0 * 0.5 - 0.5 * 8.0 * 0.25, 0.0, 0.0])
 
 
 def test_steering_keeps_to_its_limits():

@@ -11,7 +11,7 @@ from tests.small_town import NEEDS, SMALL
 
 from tempovla.env.registry import simulator_name
 from tempovla.recipe.collection.collect import Collection
-from tempovla.timeline.driving import IMU_KEY, LIDAR_KEY, RADAR_KEY
+from tempovla.timeline.driving import IMU_KEY, LIDAR_KEY, LIGHT_KEY, LIGHT_RANGE_M, LIGHT_STATES, RADAR_KEY
 from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY
 
 pytestmark = pytest.mark.sim
@@ -78,6 +78,12 @@ def test_what_is_read_is_what_was_observed(folder: Path) -> None:
             if read.ndim == 2:
                 read, observed = (rows[~np.isnan(rows).any(axis=1)] for rows in (read, observed))
             np.testing.assert_allclose(read, observed, atol=2e-5, err_msg=f"{key} at step {step}")
+        noted = json.loads((folder / "can_bus" / "scene-0001_tempovla_next_light.json").read_text())[step]
+        assert noted == env.next_light
+        shown = "none" if noted is None or noted["distance_m"] > LIGHT_RANGE_M else noted["state"]
+        light = source.read(0, LIGHT_KEY, [step])
+        assert light.valid.all()
+        assert LIGHT_STATES[int(light.value[0, 0])] == shown
         start = env.now.car
         env.advance(expert.act())
         seen = env.observe()

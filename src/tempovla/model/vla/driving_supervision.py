@@ -1,0 +1,163 @@
+"""What a driving policy learns beside its trajectories, from what is known in training alone.
+
+Where other road users are and what the next traffic light shows are supervision, and no input: nothing of it is read
+when the policy acts, and the heads here are not evaluated then (cf. TransFuser; Chitta et al., 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tempovla.model.layers.dtype import in_dtype_of
+from tempovla.model.sensor.bev import BEVGridConfig
+from tempovla.model.sensor.bev_boxes import covered_cells
+from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig
+from tempovla.model.vla.multi_sensor_encoder import Seen
+from tempovla.timeline import Context, LossTerm, LossTerms, Metric, Track
+from tempovla.timeline.driving import BOXES_KEY, LIGHT_KEY, LIGHT_STATES
+
+_SPEEDS, _KNOWN = slice(5, 7), 7
+"""Columns of a box, named by `BOX_NAMES`."""
+
+
+class OccupancyHead(nn.Module):
+    """Which cells of the bird's eye view other road users cover, now or soon.
+
+    Args:
+        dim: channels C of the view.
+        grid: the cells.
+        times_s: moments from now on that are predicted [s], T of them. Boxes go on at constant velocity until then.
+        positive_weight: how much more covered cells count than free ones, of which there are many more.
+    """
+
+    def __init__(self, dim: int, grid: BEVGridConfig, times_s: Sequence[float], positive_weight: float) -> None:
+        super().__init__()
+        self.grid, self.times_s, self.positive_weight = grid, tuple(times_s), positive_weight
+        self.layers = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1), nn.ReLU(), nn.Conv2d(dim, len(self.times_s), 1))
+
+    def forward(self, bev: Tensor) -> Tensor:
+        """Return logits (B, T, H, W) of views (B, C, H, W)."""
+        logits: Tensor = self.layers(in_dtype_of(self.layers, bev))
+        return logits
+
+    def targets(self, boxes: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which cells are covered at each moment (B, T, H, W) bool, and of which it is known, likewise.
+
+        Where a box of unknown velocity is now, nothing is known of later moments.
+
+        Args:
+            boxes: (B, N, F), named by `BOX_NAMES`.
+            present: (B, N) bool, which boxes are there.
+        """
+        boxes = torch.where(present[..., None], boxes, 0.0)
+        moves = present & (boxes[..., _KNOWN] > 0.5)
+        unknown = covered_cells(self.grid, boxes[..., :5], present & ~moves)
+        covered, known = [], []
+        for time_s in self.times_s:
+            moved = boxes[..., :2] + time_s * boxes[..., _SPEEDS]
+            there = present if time_s == 0 else moves
+            covered.append(covered_cells(self.grid, torch.cat([moved, boxes[..., 2:5]], dim=-1), there))
+            known.append(torch.ones_like(unknown) if time_s == 0 else ~unknown)
+        return torch.stack(covered, dim=1), torch.stack(known, dim=1)
+
+    def terms(self, bev: Tensor, seen: Tensor, boxes: Track, weight: float) -> LossTerms:
+        """Return the binary cross-entropy of all cells as a loss, and the intersection over union as a metric.
+
+        Args:
+            bev: (B, C, H, W) views.
+            seen: (B,) bool, whether any sensor that is seen in the view was there.
+            boxes: of the stream `BOXES_KEY`, the present of each row.
+            weight: of the loss.
+        """
+        value, valid = boxes.at(0)
+        assert boxes.element_valid is not None
+        step = boxes.offset.tolist().index(0)
+        present = boxes.element_valid[:, step] & valid[:, None]
+        covered, known = self.targets(value.float(), present)
+        valid = (valid & seen)[:, None, None, None] & known
+        logits = self(bev).float()
+        heavy = torch.full((), self.positive_weight, device=logits.device)
+        loss = F.binary_cross_entropy_with_logits(logits, covered.float(), pos_weight=heavy, reduction="none")
+        found = logits > 0
+        return {
+            "occupancy_loss": LossTerm(loss, None, valid, weight, "mean"),
+            "occupancy_iou": Metric((found & covered).float(), None, valid & (found | covered)),
+        }
+
+
+class LightHead(nn.Module):
+    """What the next traffic light on the route shows, from the tokens of the front camera.
+
+    Each token votes for what it sees, and the largest votes decide: a light is in one place of the picture.
+
+    Args:
+        width: width D of a token.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.votes = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, len(LIGHT_STATES)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits (B, K) of `LIGHT_STATES`, of tokens (B, L, D)."""
+        votes: Tensor = self.votes(in_dtype_of(self.votes, tokens))
+        return votes.amax(dim=1)
+
+    def terms(self, tokens: Tensor, seen: Tensor, light: Track, weight: float) -> LossTerms:
+        """Return the cross-entropy as a loss, and the share of right answers as a metric.
+
+        Args:
+            tokens: (B, L, D) of the front camera.
+            seen: (B,) bool, whether its picture was there.
+            light: of the stream `LIGHT_KEY`, the present of each row.
+            weight: of the loss.
+        """
+        value, valid = light.at(0)
+        valid = valid & seen
+        state = torch.where(valid, value[:, 0], 0.0).round().long().clamp(0, len(LIGHT_STATES) - 1)
+        logits = self(tokens)
+        right = (logits.argmax(dim=-1) == state).float()
+        return {
+            "light_loss": LossTerm(logits, state, valid, weight, "cross_entropy"),
+            "light_accuracy": Metric(right, None, valid),
+        }
+
+
+class DrivingSupervision(nn.Module):
+    """The heads that a config asks for, none by default, and their loss terms.
+
+    Args:
+        config: of the policy.
+        width: width D of a token.
+    """
+
+    def __init__(self, config: MultiSensorVLAConfig, width: int) -> None:
+        super().__init__()
+        self.config, self.occupancy, self.light = config, None, None
+        if config.occupancy_weight:
+            weight = config.occupancy_positive_weight
+            self.occupancy = OccupancyHead(config.bev_dim, config.grid, config.occupancy_times, weight)
+        if config.light_weight:
+            self.light = LightHead(width)
+
+    def forward(self, seen: Seen, bev: Tensor | None, context: Context) -> LossTerms:
+        """Return the terms of frames, without those whose stream is not given.
+
+        Args:
+            seen: what the sensors tell.
+            bev: (B, C, H, W) the view that trajectories follow from.
+            context: the present of each row.
+        """
+        terms: dict[str, LossTerm | Metric] = {}
+        if self.occupancy is not None and bev is not None and BOXES_KEY in context.now:
+            boxes = context.now[BOXES_KEY]
+            terms |= self.occupancy.terms(bev, seen.mapped, boxes, self.config.occupancy_weight)
+        if self.light is not None and LIGHT_KEY in context.now:
+            tokens = seen.tokens[:, : math.prod(self.config.front_tokens)]
+            terms |= self.light.terms(tokens, seen.front, context.now[LIGHT_KEY], self.config.light_weight)
+        return terms
