@@ -203,13 +203,21 @@ def check_fits(config: Any, source: EpisodeSource) -> None:
     missing = [camera for camera in model.cameras if camera not in cameras]
     if missing:
         found.append(f"has no camera {missing[0]!r}")
-        remedies.append(f"model.cameras to some of {cameras}" if cameras else "--model.cameras '[]', as it has none")
+        remedies.append(f"model.cameras to some of {cameras}" if cameras else _without_cameras(config))
     problem = gripper_problem(source) if model.has_gripper else None
     if problem is not None:
         found.append(problem)
         remedies.append("model.has_gripper=false")
     if found:
         raise ValueError(f"{source.name}: {', '.join(found)}; set {' and '.join(remedies)}")
+
+
+def _without_cameras(config: Any) -> str:
+    """The setting of a model that reads no pictures."""
+    sensors = getattr(config, "sensors", None)
+    if sensors is None:
+        return "--model.cameras '[]', as it has none"
+    return f"--model.sensors '[{', '.join(name for name in sensors if name != 'cameras')}]', as it has none"
 
 
 def check_vector(key: str, size: int, source: EpisodeSource) -> None:
