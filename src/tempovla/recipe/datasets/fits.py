@@ -46,7 +46,7 @@ def check_fits(config: Any, source: EpisodeSource) -> None:
     missing = [camera for camera in model.cameras if camera not in cameras]
     if missing:
         found.append(f"has no camera {missing[0]!r}")
-        remedies.append(f"model.cameras to some of {cameras}" if cameras else "--model.cameras '[]', as it has none")
+        remedies.append(f"model.cameras to some of {cameras}" if cameras else _without_cameras(config))
     problem = gripper_problem(source) if model.has_gripper else None
     if problem is not None:
         found.append(problem)
@@ -130,3 +130,11 @@ def check_lengths(source: EpisodeSource, windows: Sequence[Window], remedy: str)
                 f"{info.origin or f'{source.name}: episode {index}'} has {info.length} steps, but a window needs "
                 f"{needed}; remove the episode, or lower {remedy} (data.max_len_data may have cut it)"
             )
+
+
+def _without_cameras(config: Any) -> str:
+    """The setting of a model that reads no pictures."""
+    sensors = getattr(config, "sensors", None)
+    if sensors is None:
+        return "--model.cameras '[]', as it has none"
+    return f"--model.sensors '[{', '.join(name for name in sensors if name != 'cameras')}]', as it has none"

@@ -152,6 +152,10 @@ def test_a_dataset_that_does_not_fit_is_refused_with_the_remedy(tmp_path):
     del source.streams[LIDAR_KEY]
     with pytest.raises(ValueError, match=f"no stream '{LIDAR_KEY}'"):
         train_driving(recipe(), tmp_path, source=source)
+    source = drives.drives(2, 6)
+    source.streams = {key: stream for key, stream in source.streams.items() if stream.kind != "image"}
+    with pytest.raises(ValueError, match=r"set --model.sensors '\[lidar, radar, imu\]', as it has none"):
+        train_driving(recipe(), tmp_path, source=source)
 
 
 def test_the_place_of_a_dataset_is_given_once(tmp_path):
