@@ -81,7 +81,7 @@ def fit_and_predict(
     mean, spread = known.mean(axis=0), known.std(axis=0)
 
     def scaled(status: Array) -> torch.Tensor:
-        # What is constant in the training scenes, such as a command that is not in them, teaches nothing, and what is far
+        # What is constant in the training scenes, such as a command that none has, teaches nothing, and what is far
         # from them would be multiplied without bounds.
         told = np.where(spread > _CONSTANT, (status - mean) / np.maximum(spread, _CONSTANT), 0.0)
         return torch.from_numpy(told.clip(-_FAR, _FAR)).float()
