@@ -12,6 +12,8 @@ from torch import nn
 from tempovla.recipe.evaluation.open_loop.trajectories import Array, Bools
 
 _STRAIGHT_RAD_S = 1e-6
+_CONSTANT, _FAR = 1e-6, 10.0
+"""Standard deviation below which a status is constant, and how many of them it may lie from the mean."""
 
 
 def standstill(state: Array, horizon: int, rate_hz: float) -> Array:
@@ -76,9 +78,16 @@ def fit_and_predict(
     """
     if not valid.any():
         raise ValueError(f"none of {len(known)} training samples has a known future; give longer scenes")
-    mean, spread = known.mean(axis=0), known.std(axis=0) + 1e-6
+    mean, spread = known.mean(axis=0), known.std(axis=0)
+
+    def scaled(status: Array) -> torch.Tensor:
+        # What is constant in the training scenes, such as a command that none has, teaches nothing, and what is far
+        # from them would be multiplied without bounds.
+        told = np.where(spread > _CONSTANT, (status - mean) / np.maximum(spread, _CONSTANT), 0.0)
+        return torch.from_numpy(told.clip(-_FAR, _FAR)).float()
+
     scale = np.sqrt((poses**2 * valid[..., None]).sum(axis=0) / np.maximum(valid.sum(axis=0), 1)[:, None]) + 1e-3
-    inputs = torch.from_numpy((known - mean) / spread).float()
+    inputs = scaled(known)
     targets = torch.from_numpy(poses / scale).float()
     weight = torch.from_numpy(valid[..., None] * np.ones(3)).float()
     with torch.random.fork_rng(devices=[]):
@@ -98,7 +107,7 @@ def fit_and_predict(
             optimizer.step()
             schedule.step()
     with torch.no_grad():
-        told = network(torch.from_numpy((asked - mean) / spread).float()).view(len(asked), *poses.shape[1:])
+        told = network(scaled(asked)).view(len(asked), *poses.shape[1:])
     return told.double().numpy() * scale
 
 

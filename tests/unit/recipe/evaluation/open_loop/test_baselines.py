@@ -62,3 +62,15 @@ def test_commands_are_one_of_the_known_ones_or_none():
 def test_a_scene_is_never_in_two_folds():
     fold = folds_of(np.array([7, 7, 9, 3, 3, 9]), 2)
     assert fold.tolist() == [1, 1, 0, 0, 0, 0]
+
+
+def test_a_command_that_no_training_scene_has_says_nothing_and_a_strange_status_stays_bounded():
+    """Divided by their spread in training, which is nothing, these would drive the car hundreds of kilometres."""
+    speed = np.linspace(2.0, 8.0, 40)
+    known = np.column_stack([speed, np.zeros(40), np.ones(40)])  # the last two say follow, and never left
+    ahead = speed[:, None] * np.arange(1, 7) / 2
+    poses = np.stack([ahead, 0 * ahead, 0 * ahead], axis=-1)
+    asked = np.array([[5.0, 0.0, 1.0], [5.0, 1.0, 0.0], [5e6, 0.0, 1.0]])
+    told = fit_and_predict(known, poses, np.ones((40, 6), bool), asked, steps=60)
+    assert np.array_equal(told[0], told[1])
+    assert np.abs(told).max() < 1000.0
