@@ -37,7 +37,7 @@ def box_points(boxes: Boxes, count: int) -> NDArray[np.float32]:
         count: rows of the result; absent ones, behind the present ones, are NaN.
     """
     kinds = np.array([_kind(category) for category in boxes.category], dtype=np.float64)
-    known = np.isfinite(boxes.velocity).all(axis=1)
+    known = ~np.isnan(boxes.velocity[:, 0])
     columns = [
         boxes.center[:, :2],
         boxes.yaw[:, None],
