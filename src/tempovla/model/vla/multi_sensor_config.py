@@ -150,6 +150,8 @@ class MultiSensorVLAConfig:
         action_head_options: options of action heads, by the name of the head. Only those of `action_head` are used.
         num_modes: number of trajectories, with probabilities, that are predicted; more than 1 takes the head `modes`.
         action_horizon: number of waypoints of a trajectory.
+        forward_weight: how many times as much a squared error of the way forward counts in the loss of trajectories.
+            More than 1 lets the policy learn its speed at the expense of its steering.
         rate_hz: control rate, which is that of the waypoints [Hz].
         smooth_plan: let the first step of a trajectory be the one that the vehicle can take when it follows the whole
             of it, by pure pursuit.
@@ -189,6 +191,7 @@ class MultiSensorVLAConfig:
     action_head_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     num_modes: int = 1
     action_horizon: int = 6
+    forward_weight: float = 1.0
     rate_hz: float = CONTROL_RATE_HZ
     smooth_plan: bool = False
 
@@ -297,8 +300,9 @@ class MultiSensorVLAConfig:
         for name in ("image_size", "front_tokens"):
             if min(getattr(self, name)) < 1:
                 raise ValueError(f"model.{name}={list(getattr(self, name))} must be a height and a width of at least 1")
-        if not 0 < self.rate_hz < float("inf"):
-            raise ValueError(f"model.rate_hz={self.rate_hz} must be greater than 0, and finite")
+        for name in ("rate_hz", "forward_weight"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"model.{name}={getattr(self, name)} must be greater than 0, and finite")
 
     def uses(self, sensor: Sensor) -> bool:
         """Return whether a sensor is read."""

@@ -201,6 +201,7 @@ class MultiSensorVLA(SavedPolicy):
         features, memory = self._decided(context, state.memory)
         numbers = self.action_head.random_numbers(seed)
         chunk = self.action_head.sample_with(features, numbers).view(context.batch_size, self.horizon, -1)
+        chunk = chunk / self._scale(chunk)
         if self.config.smooth_plan:
             chunk = self._smooth(chunk, context)
         return ActionChunk.of(chunk, range(self.horizon)), MultiSensorState(noise, memory)
@@ -218,7 +219,7 @@ class MultiSensorVLA(SavedPolicy):
         _, noise = state.noise.decide(context.first)
         features, memory = self._decided(context, state.memory)
         chunks, probability = self.action_head.modes(features)
-        waypoints = metric_waypoints(chunks, self.config.rate_hz)
+        waypoints = metric_waypoints(chunks / self._scale(chunks), self.config.rate_hz)
         return Trajectories(waypoints, probability), MultiSensorState(noise, memory)
 
     def after_step(self, train_step: int) -> None:
@@ -256,8 +257,12 @@ class MultiSensorVLA(SavedPolicy):
         return features
 
     def _terms(self, seen: Seen, features: Tensor, plan: Track, seed: Tensor) -> LossTerms:
-        terms = self.action_head.loss_terms(features, plan.value, plan.valid, seed)
+        terms = self.action_head.loss_terms(features, plan.value * self._scale(plan.value), plan.valid, seed)
         return terms if seen.depth is None else {**terms, "depth_loss": seen.depth}
+
+    def _scale(self, like: Tensor) -> Tensor:
+        """By what the action head's waypoints (..., 3) are larger: errors of the way forward count more by it."""
+        return like.new_tensor((self.config.forward_weight**0.5, *[1.0] * (self.config.action_dim - 1)))
 
     def _pose(self, context: Context) -> tuple[Tensor, Tensor]:
         """The poses (B, 3) of now, and which (B,) are known; where not, 0."""

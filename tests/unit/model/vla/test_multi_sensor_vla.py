@@ -154,6 +154,25 @@ def test_a_smooth_plan_begins_with_the_step_that_the_car_can_take():
     assert not torch.equal(plain[:, 0], changed[:, 0])
 
 
+@pytest.mark.parametrize("name", ["driving", "driving-modes"])
+def test_the_way_forward_counts_as_the_config_says(name):
+    """The head predicts a larger way forward, of which errors count more; plans are told in the units of before."""
+    policy, sample = sample_of(name)
+    weighed = MultiSensorVLA(replace(policy.config, forward_weight=4.0, smooth_plan=False)).eval()
+    weighed.load_state_dict(policy.state_dict())
+    plain = MultiSensorVLA(replace(policy.config, smooth_plan=False)).eval()
+    plain.load_state_dict(policy.state_dict())
+    scale = torch.tensor([2.0, 1.0, 1.0])
+    torch.testing.assert_close(plan(weighed, sample.context) * scale, plan(plain, sample.context))
+    told, _ = weighed.trajectories(sample.context, weighed.initial_state(4))
+    other, _ = plain.trajectories(sample.context, plain.initial_state(4))
+    torch.testing.assert_close(told.waypoints[..., 1:], other.waypoints[..., 1:])
+    assert not torch.allclose(told.waypoints[..., 0], other.waypoints[..., 0])
+    if name == "driving":
+        term, before = weighed(sample)["action_loss"], plain(sample)["action_loss"]
+        torch.testing.assert_close(term.target, before.target * scale)
+
+
 class Thermometer(nn.Module):
     """A sensor of one's own."""
 
@@ -212,6 +231,7 @@ def test_past_words_are_asked_for_sequences_only():
         ({"bev_tokens": 0}, "model.bev_tokens=0 must be at least 1"),
         ({"image_size": (0, 4)}, r"model.image_size=\[0, 4\]"),
         ({"rate_hz": 0.0}, "model.rate_hz=0"),
+        ({"forward_weight": 0.0}, "model.forward_weight=0.0 must be greater than 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(fields, message):

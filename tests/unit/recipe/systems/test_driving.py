@@ -12,12 +12,14 @@ from tests import drives, nuscenes_scenes
 
 import tempovla as package
 from tempovla.data.memory import MemorySource
+from tempovla.data.nuscenes.source import open_nuscenes
 from tempovla.model.vla.multi_sensor_config import SENSORS, OwnSensorConfig
+from tempovla.recipe.datasets.fits import check_fits
 from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.systems.driving import build_policy, train_driving
 from tempovla.recipe.systems.driving_config import SYSTEM, DrivingDataConfig, DrivingRecipe, DrivingTransformConfig
 from tempovla.timeline import Bundle, StreamInfo
-from tempovla.timeline.driving import LIDAR_KEY
+from tempovla.timeline.driving import BOXES_KEY, LIDAR_KEY, LIGHT_KEY
 from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, STATE_KEY
 from tempovla.training.config import TrainConfig
 
@@ -220,6 +222,24 @@ def test_the_config_of_tokens_is_of_about_as_many_weights_and_is_no_bird_s_eye_v
         ValueError, match=r"has no effect with model\.fusion=cross_modal; leave it out, as the config dri"
     ):
         read_recipe("driving", SYSTEM, CONFIGS / "driving_city.yaml", {"model.fusion": "cross_modal"})
+
+
+def test_a_policy_that_was_taught_by_boxes_and_lights_drives_without_them(tmp_path):
+    result = train_driving(recipe(occupancy_weight=1.0, light_weight=0.1), tmp_path, source=drives.drives(2))
+    assert {"occupancy_loss", "occupancy_iou", "light_loss", "light_accuracy"} <= set(result.metrics)
+    bundle = Bundle.load(tmp_path / "checkpoint_latest")
+    assert not {BOXES_KEY, LIGHT_KEY} & {window.key for window in bundle.windows}
+    policy, episode = package.load(tmp_path / "checkpoint_latest"), drives.drive(7, 3)
+    values = {key: value for key, value in episode.values.items() if key not in (BOXES_KEY, LIGHT_KEY)}
+    assert np.isfinite(drive_along(policy, replace(episode, values=values))).all()
+
+
+def test_a_dataset_without_lights_teaches_none(tmp_path):
+    folder = nuscenes_scenes.write(tmp_path / "data", (2,), nuscenes_scenes.Rates(2.0, 2.0, 2.0))
+    source = open_nuscenes(folder)
+    check_fits(drives.tiny_config(occupancy_weight=1.0), source)
+    with pytest.raises(ValueError, match=f"no stream '{LIGHT_KEY}'"):
+        check_fits(drives.tiny_config(light_weight=1.0), source)
 
 
 def test_the_config_for_a_city_is_of_less_than_a_million_weights():
