@@ -298,7 +298,10 @@ def _plain(values: list[Any], kind: str, where: Any) -> NDArray[Any]:
     python, dtype, words = _TYPES[kind]
     for row, value in enumerate(values):
         # arrays of texts drop "\0" at their ends, so that names would no longer be told apart
-        is_cut = isinstance(value, str) and "\0" in value
-        if type(value) is not python or is_cut or (python is int and not is_whole(value)):
+        if (
+            type(value) is not python
+            or (python is str and "\0" in str(value))
+            or (python is int and not is_whole(value))
+        ):
             raise DatasetError(f"{where(row)} is {shown(value)}, not {words}; {REMEDY}")
     return np.array(values, dtype=dtype)
