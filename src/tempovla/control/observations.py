@@ -40,6 +40,7 @@ class Reads:
         instruction: whether the policy reads an instruction.
         joined: streams that are joined from others; each may be given as a whole or in these parts.
         depths: streams of depth.
+        optional: streams that may be missing; where they are given, they are those of the body.
     """
 
     accepted: frozenset[str]
@@ -48,6 +49,7 @@ class Reads:
     instruction: bool = True
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     depths: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
 
     @property
     def in_words(self) -> str:
@@ -84,7 +86,8 @@ class Reads:
         spared |= {key for step in steps if isinstance(step, BlankImages) for key in step.cameras}
         depths = [step for step in steps if isinstance(step, ResizeDepth)]
         spared |= {key for step in depths if step.blank for key in step.keys}
-        spared |= {window.key for window in windows if window.optional}
+        optional = frozenset(window.key for window in windows if window.optional)
+        spared |= optional
         names = [window.key for window in windows if _is_observed(window.key) and min(window.offsets) <= 0]
         return cls(
             accepted=frozenset(window.key for window in accepted if _is_observed(window.key)),
@@ -99,6 +102,7 @@ class Reads:
                 if key != ACTION_KEY
             },
             depths=frozenset(key for step in depths for key in step.keys),
+            optional=optional,
         )
 
 
@@ -266,7 +270,8 @@ def _check_vector(key: str, rows: NDArray, reads: Reads) -> None:
     if rows.ndim != 2:
         return
     body = reads.embodiment
-    if key == STATE_KEY and key in reads.required and rows.shape[1] != body.state_dim:
+    is_whole = key in reads.required or key in reads.optional  # and not joined from parts of other sizes
+    if key == STATE_KEY and is_whole and rows.shape[1] != body.state_dim:
         raise ValueError(
             f"the observation's {key!r} has {rows.shape[1]} dimensions, but the policy learned with "
             f"{body.state_dim}, those of {body.name or 'its robot'}; give the observations of that body"

@@ -237,6 +237,12 @@ def _infer_streams(source: EpisodeSource, found: _Inferred) -> None:
     for key, stream in source.streams.items():
         if stream.kind == "depth" and not reads_depth:
             found.note("model.cameras", f"left out: {key} is depth, which these policies do not read")
+        if stream.kind == "points":
+            found.note(
+                "model.cameras",
+                f"left out: {key} is points; `tempovla train driving --config driving_city` trains a policy that reads "
+                "those of a car",
+            )
     for key, problem in getattr(source.streams, "left_out", {}).items():
         found.note("model.cameras", f"left out: {key}, {problem}")
     state_dim, reason = None, "the dataset has no state"

@@ -142,3 +142,12 @@ def test_points_of_one_robot_have_two_axes_and_of_several_three():
     assert [row[lidar].shape for row in two.streams] == [(5, 3), (5, 3)]
     with pytest.raises(ValueError, match=r"lidar' is \(4,\); give points \(N, F\), or \(B, N, F\) for a batch"):
         read_observation({STATE: np.ones(2), lidar: np.ones(4)}, reads)
+
+
+def test_a_state_that_may_be_missing_has_the_size_of_the_body_where_it_is_given():
+    windows = (Window(STATE, (0,), optional=True), Window(FRONT, (0,)))
+    reads = Reads.of(windows, windows, TransformPipeline([]), BODY)
+    assert reads.required == (FRONT,)
+    assert read_observation({FRONT: PICTURE}, reads).streams[0].keys() == {FRONT}
+    with pytest.raises(ValueError, match="has 3 dimensions, but the policy learned with 2, those of arm"):
+        read_observation({FRONT: PICTURE, STATE: np.ones(3)}, reads)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
-from tests import foreign, gripper_recordings, libero_recordings, recordings
+from tests import foreign, gripper_recordings, libero_recordings, nuscenes_scenes, recordings
 from tests.stored_columns import DEPTH, STRUCT, with_column
 
 from tempovla.data.errors import DatasetError
@@ -163,3 +163,9 @@ def test_sagr_reads_depth_where_every_camera_has_it_with_its_calibration(tmp_pat
     assert config.values["model"]["geometry"]["kind"] == "depth"
     assert "which these policies do not read" not in config.text
     assert starting_config(tmp_path / "set").values["model"].get("geometry") is None
+
+
+def test_scenes_of_a_car_are_told_of_the_policy_that_reads_their_points(tmp_path):
+    folder = nuscenes_scenes.write(tmp_path / "scenes", (2,), nuscenes_scenes.Rates(2.0, 2.0, 2.0))
+    text = starting_config(folder).text
+    assert "# left out: observation.points.lidar is points; `tempovla train driving --config driving_city` " in text
