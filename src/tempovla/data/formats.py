@@ -85,8 +85,8 @@ class LiberoFormat:
 
 FORMAT_REGISTRY: dict[str, type[DatasetFormat]] = {
     "libero_hdf5": LiberoFormat,
-    "nuscenes": NuScenesFormat,
     "lerobot": LeRobotFormat,
+    "nuscenes": NuScenesFormat,  # behind LeRobot, for collected scenes have a folder meta/, too
 }
 """Formats by name; the last entry that recognises a dataset opens it, so that a format of one's own goes first."""
 
