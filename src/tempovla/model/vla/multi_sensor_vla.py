@@ -49,7 +49,7 @@ class MultiSensorState:
 
 
 class Trajectories(NamedTuple):
-    """What a policy takes for possible.
+    """The trajectories that a policy predicts.
 
     Attributes:
         waypoints: (B, K, H, 3) poses after 1 to H control steps in the vehicle's frame of now: x [m], y [m] and heading
@@ -208,9 +208,9 @@ class MultiSensorVLA(SavedPolicy):
 
     @torch.no_grad()
     def trajectories(self, context: Context, state: MultiSensorState) -> tuple[Trajectories, MultiSensorState]:
-        """Return what the policy takes for possible, most of it never driven, and the state that `act` returns.
+        """Return all trajectories that the policy predicts with their probabilities, and the state that `act` returns.
 
-        A head that tells no modes gives one trajectory, that of `act`.
+        A head without modes predicts one trajectory, which is that of `act`.
         """
         if not isinstance(self.action_head, ModesActionHead):
             chunk, after = self.act(context, state)
