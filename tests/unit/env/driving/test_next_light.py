@@ -1,7 +1,7 @@
 """The traffic light that counts: the next one on the ego's own way."""
 
 import pytest
-from tests.unit.env.driving.test_route import corner
+from tests.corner_town import corner
 
 from tempovla.env.driving.next_light import next_light
 from tempovla.env.driving.route import route_over
