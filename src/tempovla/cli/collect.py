@@ -104,7 +104,8 @@ def run(name: str, args: Namespace) -> Outcome:
     if "expert" not in found:
         return Outcome(f"{args.out}: {found['episodes']} episodes, {found['frames']} frames", found)
     if scenes is not None:
-        return Outcome("\n".join([f"{args.out}: {scenes} scenes", *attempts_table(found["expert"])]), found)
+        written = "1 scene" if scenes == 1 else f"{scenes} scenes"
+        return Outcome("\n".join([f"{args.out}: {written}", *attempts_table(found["expert"])]), found)
     shown = "1 demonstration" if args.episodes == 1 else f"{args.episodes} demonstrations"
     head = f"{args.out}: {shown} of {'one task' if len(tasks) == 1 else f'each of {len(tasks)} tasks'}"
     return Outcome("\n".join([head, *attempts_table(found["expert"])]), found)
