@@ -41,6 +41,12 @@ def newest_us(source: NuScenesSource, channel: str, step_us: int) -> int:
     return int(times[times <= step_us + 1000].max())
 
 
+def test_scenes_beside_the_settings_of_their_simulator_are_still_nuscenes(tmp_path):
+    (tmp_path / "v1.0-mini").mkdir()
+    (tmp_path / "meta").mkdir()  # which is where LeRobot's datasets keep their metadata
+    assert format_name(tmp_path) == "nuscenes"
+
+
 def test_a_folder_of_nuscenes_is_recognised(jittered_folder: Path):
     assert format_name(jittered_folder) == "nuscenes"
     source = open_source(jittered_folder)
