@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tempovla.timeline import ActionChunk, Bundle, Context, Embodiment, Task, TimelineSample, Track, Window
+from tempovla.timeline.driving import LIDAR_KEY
 from tempovla.transform.align import AlignStreams
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.depth import ResizeDepth
@@ -13,9 +14,11 @@ from tempovla.transform.image import CropImages, ResizeImages
 from tempovla.transform.join import JoinStreams
 from tempovla.transform.normalize import NormalizationConfig, Normalize
 from tempovla.transform.pipeline import TRANSFORM_REGISTRY, DatasetView, PerDataset, TransformPipeline
+from tempovla.transform.points import CropPoints, LimitPoints, ScalePoints
 from tempovla.transform.text import EmbedInstruction, HashedNgramEmbedder
 from tempovla.transform.tokenize import TokenizeInstruction
 from tempovla.transform.tokenizer import WordTokenizer
+from tempovla.transform.waypoints import Waypoints
 
 FRONT = "observation.images.front"
 ARM = Embodiment("arm", 1, 1, 10.0)
@@ -72,7 +75,8 @@ def test_saved_as_json_it_does_the_same():
 def test_every_registered_transform_is_saved_under_its_name():
     first, last = BlankImages((FRONT,), 4), TokenizeInstruction(WordTokenizer(64), max_length=8)
     steps = [first, RemapGripper(-1.0, 1.0), CropImages(0.9), *pipeline().steps, last, AlignStreams(), two_arms()]
-    steps += [JoinStreams(), ResizeDepth((FRONT,), 4)]
+    steps += [JoinStreams(), ResizeDepth((FRONT,), 4), Waypoints(2.0), CropPoints(LIDAR_KEY, (0.0,), (1.0,))]
+    steps += [LimitPoints(LIDAR_KEY, 4), ScalePoints(LIDAR_KEY, (1.0,))]
     names = [entry["name"] for entry in TransformPipeline(steps).to_json()["steps"]]
     expected = ["blank_images", "remap_gripper", "crop_images", "resize_images", "normalize"]
     assert names == [
@@ -83,6 +87,10 @@ def test_every_registered_transform_is_saved_under_its_name():
         "per_dataset",
         "join_streams",
         "resize_depth",
+        "waypoints",
+        "crop_points",
+        "limit_points",
+        "scale_points",
     ]
     assert set(names) == set(TRANSFORM_REGISTRY)
 

@@ -13,7 +13,6 @@ from tempovla.env.driving.config import DrivingConfig
 from tempovla.env.driving.environment import DrivingEnv, Instant
 from tempovla.env.driving.infractions import PARKED_FROM
 from tempovla.env.driving.next_light import NextLight
-from tempovla.env.driving.radar import Targets
 from tempovla.env.seeding import episode_seed
 from tempovla.timeline.driving import Command
 

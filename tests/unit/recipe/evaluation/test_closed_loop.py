@@ -146,7 +146,7 @@ def test_the_wrong_instruction_is_told_and_reported_and_success_counted_on_the_s
     tmp_path, checkpoint, asked, monkeypatch
 ):
     filmed = []
-    monkeypatch.setattr(closed_loop, "film_episodes", lambda *arguments: filmed.append(arguments[-1]))
+    monkeypatch.setattr(closed_loop, "film_episodes", lambda *arguments: filmed.append(arguments[-2]))
     outputs = Outputs(videos=tmp_path)
     results = evaluate_checkpoint(checkpoint, METAWORLD, TASKS, CONFIG, wrong_instruction=True, outputs=outputs)
     push, reach = (INSTRUCTIONS[task] for task in TASKS)

@@ -107,7 +107,7 @@ def test_a_bundle_is_compared_with_demonstrations(tmp_path, published):
             "bridge",
             "ur5",
             None,
-            r"robot='ur5' is unknown; choose from \['dmc', 'gym', 'libero', 'memory', 'metaworld', 'toy'\]",
+            r"robot='ur5' is unknown; choose from \['dmc', 'driving', 'gym', 'libero', 'memory', 'metaworld', 'toy'\]",
         ),
         ("toto", "toy", -1.0, "last action dimension of 'toto' is normalised .*; leave gripper_open out"),
     ],
