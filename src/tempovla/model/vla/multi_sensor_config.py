@@ -26,6 +26,8 @@ from tempovla.timeline.driving import (
     LIGHT_NAMES,
     RADAR_KEY,
     RADAR_NAMES,
+    ROAD_KEY,
+    ROAD_NAMES,
     STATE_NAMES,
 )
 from tempovla.timeline.keys import ACTION_KEY, OBSERVATION_PREFIX, POSE_KEY, STATE_KEY
@@ -144,6 +146,8 @@ class MultiSensorVLAConfig:
             cover. It reads their boxes in training alone. 0 leaves it out.
         occupancy_times: moments from now on of which it learns that [s]; 0 is now. Boxes go on at constant velocity.
         occupancy_positive_weight: how much more covered cells count in this loss than free ones.
+        road_weight: weight of a loss by which the bird's eye view learns on which of its cells one can drive. It reads
+            the map in training alone. 0 leaves it out.
         light_weight: weight of a loss by which the tokens of the front camera learn what the next traffic light on the
             route shows, which is known in training alone. 0 leaves it out.
         action_head: name of the action head, from `ACTION_HEAD_REGISTRY`.
@@ -186,6 +190,7 @@ class MultiSensorVLAConfig:
     occupancy_weight: float = 0.0
     occupancy_times: tuple[float, ...] = (0.0, 1.0)
     occupancy_positive_weight: float = 3.0
+    road_weight: float = 0.0
     light_weight: float = 0.0
     action_head: str = "mlp"
     action_head_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -224,11 +229,13 @@ class MultiSensorVLAConfig:
                 f"model.depth_weight={self.depth_weight} must not be negative, and is of cameras with "
                 "model.lift.kind=splat alone; set it to 0"
             )
-        if self.occupancy_weight < 0 or (self.occupancy_weight and not self.mapped):
-            raise ValueError(
-                f"model.occupancy_weight={self.occupancy_weight} must not be negative, and is of the bird's eye view, "
-                f"which sensors={list(self.sensors)} do not make; add one of {', '.join(MAPPED)}, or set it to 0"
-            )
+        for name in ("occupancy_weight", "road_weight"):
+            weight = getattr(self, name)
+            if weight < 0 or (weight and not self.mapped):
+                raise ValueError(
+                    f"model.{name}={weight} must not be negative, and is of the bird's eye view, which "
+                    f"sensors={list(self.sensors)} do not make; add one of {', '.join(MAPPED)}, or set it to 0"
+                )
         times = self.occupancy_times
         if not times or len(set(times)) != len(times) or not all(0 <= time < float("inf") for time in times):
             raise ValueError(f"model.occupancy_times={list(times)} must be moments of at least 0 s, and none twice")
@@ -349,6 +356,8 @@ class MultiSensorVLAConfig:
             found[LIDAR_KEY] = StreamSpec("points", (len(LIDAR_NAMES),))
         if self.occupancy_weight:
             found[BOXES_KEY] = StreamSpec("points", (len(BOX_NAMES),))
+        if self.road_weight:
+            found[ROAD_KEY] = StreamSpec("points", (len(ROAD_NAMES),))
         if self.light_weight:
             found[LIGHT_KEY] = StreamSpec("state", (len(LIGHT_NAMES),), normalized=False)
         return found

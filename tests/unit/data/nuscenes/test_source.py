@@ -57,6 +57,7 @@ def test_a_folder_of_nuscenes_is_recognised(jittered_folder: Path):
         RADAR_KEY,
         IMU_KEY,
         BOXES_KEY,
+        ROAD_KEY,
         STATE_KEY,
         POSE_KEY,
         ACTION_KEY,
