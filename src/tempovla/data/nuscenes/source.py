@@ -251,8 +251,8 @@ class NuScenesSource:
                 value[...], valid[...] = lights[steps], True
         elif key == ROAD_KEY:
             area = self.drivable(episode)
-            for place, step in enumerate(steps.tolist() if area is not None else ()):
-                value[place], valid[place] = road_points(area, motion.poses[step]), True
+            if area is not None:
+                value[...], valid[...] = np.stack([road_points(area, motion.poses[step]) for step in steps]), True
         elif key in MOTION_KEYS:
             values, known = _motion_stream(motion, key)
             value[...], valid[...] = values[steps], known[steps]

@@ -1,7 +1,8 @@
 """What a driving policy learns beside its trajectories, from what is known in training alone.
 
-Where other road users are, where one can drive and what the next traffic light shows are supervision, and no input: nothing of it is read
-when the policy acts, and the heads here are not evaluated then (cf. TransFuser; Chitta et al., 2023).
+Where other road users are, where one can drive and what the next traffic light shows are supervision, and no input:
+nothing of it is read when the policy acts, and the heads here are not evaluated then (cf. TransFuser; Chitta et al.,
+2023).
 """
 
 from __future__ import annotations

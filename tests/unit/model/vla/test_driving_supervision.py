@@ -32,7 +32,8 @@ def boxes_track(*boxes: list[float]) -> Track:
 
 
 def with_now(sample: TimelineSample, **tracks: Track) -> TimelineSample:
-    now = {**sample.context.now, **{{"boxes": BOXES_KEY, "road": ROAD_KEY, "light": LIGHT_KEY}[name]: t for name, t in tracks.items()}}
+    keys = {"boxes": BOXES_KEY, "road": ROAD_KEY, "light": LIGHT_KEY}
+    now = {**sample.context.now, **{keys[name]: track for name, track in tracks.items()}}
     return replace(sample, context=replace(sample.context, now=now))
 
 
@@ -58,7 +59,8 @@ def test_boxes_road_and_lights_are_read_in_training_alone(name):
     windows = {window.key: window for window in policy.training_windows()}
     state = windows["observation.state"].offsets
     assert all(windows[key].optional and windows[key].offsets == state for key in keys)
-    assert {"occupancy_loss", "occupancy_iou", "road_loss", "road_iou", "light_loss", "light_accuracy"} <= set(policy(sample))
+    named = {"occupancy_loss", "occupancy_iou", "road_loss", "road_iou", "light_loss", "light_accuracy"}
+    assert named <= set(policy(sample))
     now = {key: track for key, track in sample.context.now.items() if key not in keys}
     without = replace(sample.context, now=now)
     plans = []
