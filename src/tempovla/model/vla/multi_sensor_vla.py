@@ -20,6 +20,7 @@ from tempovla.model.vla.driving_supervision import DrivingSupervision
 from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig, own_key
 from tempovla.model.vla.multi_sensor_encoder import MultiSensorEncoder, Seen
 from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.occupancy_brake import OccupancyBrake
 from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.model.vla.sensor_encoders import build_sensor_encoders
 from tempovla.model.vla.waypoint_controller import WaypointController
@@ -31,6 +32,7 @@ from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY, TOKENS_KEY, 
 from tempovla.timeline.noise import mix_seed
 from tempovla.timeline.trajectory import (
     metric_waypoints,
+    normalized_poses,
     normalized_waypoints,
     steps_of,
     valid_waypoints,
@@ -114,6 +116,8 @@ class MultiSensorVLA(SavedPolicy):
         )
         self.controller = WaypointController(rate_hz=config.rate_hz)
         self.supervision = DrivingSupervision(config, width)
+        times, threshold = config.occupancy_times, config.brake_threshold
+        self.brake = OccupancyBrake(config.grid, times, config.rate_hz, threshold) if threshold else None
 
     @property
     def horizon(self) -> int:
@@ -198,10 +202,13 @@ class MultiSensorVLA(SavedPolicy):
     def act(self, context: Context, state: MultiSensorState) -> tuple[ActionChunk, MultiSensorState]:
         """Return a trajectory as a chunk of normalised waypoints (B, H, 3)."""
         seed, noise = state.noise.decide(context.first)
-        features, memory = self._decided(context, state.memory)
+        features, bev, memory = self._decided(context, state.memory)
         numbers = self.action_head.random_numbers(seed)
         chunk = self.action_head.sample_with(features, numbers).view(context.batch_size, self.horizon, -1)
         chunk = chunk / self._scale(chunk)
+        if self.brake is not None and self.supervision.occupancy is not None and bev is not None:
+            rate, probability = self.config.rate_hz, self.supervision.occupancy(bev).sigmoid()
+            chunk = normalized_poses(self.brake(metric_waypoints(chunk, rate), probability), rate)
         if self.config.smooth_plan:
             chunk = self._smooth(chunk, context)
         return ActionChunk.of(chunk, range(self.horizon)), MultiSensorState(noise, memory)
@@ -217,7 +224,7 @@ class MultiSensorVLA(SavedPolicy):
             waypoints = metric_waypoints(chunk.value, self.config.rate_hz)[:, None]
             return Trajectories(waypoints, torch.ones_like(waypoints[:, :, 0, 0])), after
         _, noise = state.noise.decide(context.first)
-        features, memory = self._decided(context, state.memory)
+        features, _, memory = self._decided(context, state.memory)
         chunks, probability = self.action_head.modes(features)
         waypoints = metric_waypoints(chunks / self._scale(chunks), self.config.rate_hz)
         return Trajectories(waypoints, probability), MultiSensorState(noise, memory)
@@ -229,16 +236,16 @@ class MultiSensorVLA(SavedPolicy):
         """Return the layers of the language model, whose weights FSDP puts together one at a time."""
         return [] if self.language is None else list(outermost_layers(self.language))
 
-    def _decided(self, context: Context, memory: BEVMemory | None) -> tuple[Tensor, BEVMemory | None]:
-        """Features (B, F) of now, and the memory with the present view in it."""
+    def _decided(self, context: Context, memory: BEVMemory | None) -> tuple[Tensor, Tensor | None, BEVMemory | None]:
+        """Features (B, F) of now, the view that they follow from, and the memory with the present view in it."""
         context = replace(context, past={})
         seen = self.encoder(context)
         if self.history is None or memory is None or seen.bev is None:
-            return self._features(seen, seen.bev, context), None
+            return self._features(seen, seen.bev, context), seen.bev, None
         pose, known = self._pose(context)
         memory = memory.reset(context.first)
         bev = self.history(seen.bev, pose, known, memory)
-        return self._features(seen, bev, context), memory.pushed(seen.bev, pose, known)
+        return self._features(seen, bev, context), bev, memory.pushed(seen.bev, pose, known)
 
     def _features(self, seen: Seen, bev: Tensor | None, context: Context) -> Tensor:
         """The features (B, F) of frames, from their tokens and their words."""
