@@ -165,8 +165,8 @@ def test_depth_is_fused_as_a_sensor_of_ones_own():
         ),
         ({"fusion": "hierarchical", "bev_dim": 32}, "model.bev_dim has no effect with model.fusion=hierarchical"),
         (
-            {"temporal": drives.tiny_temporal()},
-            "earlier bird's eye views, which model.fusion=cross_modal does not make",
+            {"temporal": drives.tiny_temporal(cell_size=4)},
+            "model.temporal.cell_size=4 has no effect with model.fusion=cross_modal",
         ),
         ({"depth_weight": 0.5}, "model.depth_weight=0.5 has no effect with model.fusion=cross_modal"),
         ({"sensors": ("imu",)}, "needs one of cameras, lidar, radar, but model.sensors"),
