@@ -143,7 +143,7 @@ class SensorReader:
         return padded
 
     def radar(self, readings: Sequence[int], channels: Sequence[Channel], step: Array, count: int) -> Array | None:
-        """Return the targets (count, 5) of several radars in the ego frame of a control step, not rounded as in `lidar`.
+        """Return the targets (count, 5) of several radars in the ego frame of a control step, not rounded either.
 
         Files that are missing where that is allowed are passed over; without any, the result is None. The other
         arguments are those of `lidar`.
