@@ -116,7 +116,7 @@ class NuScenesSource:
         """Return (length,) commands of every control step, in words."""
         if episode not in self._words:
             scene, motion = self._scene(episode), self._motion(episode)
-            commands = read_commands(self._cans[episode], scene, motion, self.rate_hz)
+            commands = read_commands(self._cans[episode], scene, motion, self.rate_hz, self._options.commands)
             self._words[episode] = tuple(COMMANDS[command] for command in commands)
         return self._words[episode]
 
