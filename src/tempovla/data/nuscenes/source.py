@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +35,7 @@ from tempovla.data.nuscenes.tables import find_version, read_tables
 from tempovla.data.window import episode_number, step_numbers
 from tempovla.timeline.clock import latest_at
 from tempovla.timeline.driving import BOXES_KEY, COMMANDS, IMU_KEY, LIDAR_KEY, LIGHT_KEY, RADAR_KEY, ROAD_KEY
-from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, POSE_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, StreamInfo
 from tempovla.timeline.task import Embodiment
 
@@ -117,7 +117,7 @@ class NuScenesSource:
         """Return (length,) commands of every control step, in words."""
         if episode not in self._words:
             scene, motion = self._scene(episode), self._motion(episode)
-            commands = read_commands(self._cans[episode], scene, motion, self.rate_hz)
+            commands = read_commands(self._cans[episode], scene, motion, self.rate_hz, self._options.commands)
             self._words[episode] = tuple(COMMANDS[command] for command in commands)
         return self._words[episode]
 
@@ -142,8 +142,7 @@ class NuScenesSource:
         if key == IMU_KEY:
             imu = self._imu(episode)
             return scene.seconds(imu.times_us if imu is not None else np.empty(0, np.int64))
-        channels = RADAR_CHANNELS if key == RADAR_KEY else (CHANNEL_OF[key],)
-        times = [scene.channels[channel].times_us for channel in channels if channel in scene.channels]
+        times = [scene.channels[channel].times_us for channel in _channels(key) if channel in scene.channels]
         return scene.seconds(np.unique(np.concatenate([*times, np.empty(0, np.int64)])))
 
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
@@ -210,6 +209,8 @@ class NuScenesSource:
             self.embodiment_of(episode)
         for reading in range(len(self._table.channel_of)):
             self._sensors.check(reading)
+        for reading in self._measured(key for key in self.streams if key.startswith(DEPTH_KEY_PREFIX)):
+            self._sensors.check(reading, depth=True)
 
     def content_hash(self, keys: Collection[str]) -> str:
         """Hash of the tables and of the files of these streams, and of the options; see `ContentHashing`."""
@@ -235,10 +236,14 @@ class NuScenesSource:
         if ROAD_KEY in keys:
             maps = {self._table.map_file(episode) for episode in range(len(self))}
             files |= {self._sensors.inside(str(name), "map: filename") for name in maps if name is not None}
-        wanted = [CHANNEL_OF[key] for key in keys if key in CHANNEL_OF]
-        wanted += RADAR_CHANNELS if RADAR_KEY in keys else ()
-        readings = np.flatnonzero(np.isin(self._table.channel_of.astype(str), wanted))
-        return files | {self._sensors.path(int(reading)) for reading in readings}
+        depths = {key for key in keys if key.startswith(DEPTH_KEY_PREFIX)}
+        files |= {self._sensors.depth_path(reading) for reading in self._measured(depths)}
+        return files | {self._sensors.path(reading) for reading in self._measured(set(keys) - depths)}
+
+    def _measured(self, keys: Iterable[str]) -> list[int]:
+        """The readings of the sensors of some streams."""
+        wanted = [channel for key in keys for channel in _channels(key)]
+        return np.flatnonzero(np.isin(self._table.channel_of.astype(str), wanted)).tolist()
 
     def _fill(
         self, key: str, episode: int, steps: NDArray[np.int64], value: NDArray[Any], valid: NDArray[np.bool_]
@@ -272,6 +277,8 @@ class NuScenesSource:
                 found: NDArray[Any] | None
                 if key == LIDAR_KEY:
                     found = self._sensors.lidar(reading, channel, motion.poses[steps[place]], value.shape[1])
+                elif key.startswith(DEPTH_KEY_PREFIX):
+                    found = self._sensors.depth(reading, value.shape[1:])
                 else:
                     found = self._sensors.picture(reading, value.shape[1:])
                 if found is not None:
@@ -336,6 +343,13 @@ class NuScenesSource:
         length = len(self._motion(episode).steps_us)
         if not 0 <= step < length:
             raise OutOfRangeError(f"{self.name}: no step {step} in episode {episode}; it has {length}, counted from 0")
+
+
+def _channels(key: str) -> tuple[str, ...]:
+    """The channels of the sensors that a stream is of."""
+    if key == RADAR_KEY:
+        return RADAR_CHANNELS
+    return (CHANNEL_OF[key],) if key in CHANNEL_OF else ()
 
 
 def _motion_stream(motion: Motion, key: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

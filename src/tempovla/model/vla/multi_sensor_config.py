@@ -73,10 +73,11 @@ class OwnSensorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BEVTemporalConfig(TemporalPartConfig):
-    """A temporal encoder over the bird's eye views of the last frames, which ego motion brings onto the present one.
+    """A temporal encoder over the bird's eye views of the last frames, which ego motion brings onto the present one, or
+    over their fused tokens.
 
     Attributes:
-        past_frames: how many earlier views are kept and read beside the present one.
+        past_frames: how many earlier frames are kept and read beside the present one.
         sequence_length: number of frames in a training window. Every frame is encoded once, and all are learned from.
         cell_size: cells of the bird's eye view along each side of a place whose past is read.
     """
@@ -224,7 +225,7 @@ class MultiSensorVLAConfig:
             )
         self._check_fusion()
         self._check_supervision()
-        if self.temporal is not None and not self.mapped:
+        if self.temporal is not None and self.fusion == "bev" and not self.mapped:
             raise ValueError(
                 f"model.temporal reads earlier bird's eye views, which sensors={list(self.sensors)} do not make; add "
                 f"one of {', '.join(MAPPED)}, or set model.temporal=null"
@@ -300,10 +301,10 @@ class MultiSensorVLAConfig:
                     f"model.{name} has no effect with model.fusion={self.fusion}; leave it out, as the config "
                     "driving_city_tokens does"
                 )
-        if self.temporal is not None:
+        if self.temporal is not None and self.temporal.cell_size != BEVTemporalConfig().cell_size:
             raise ValueError(
-                f"model.temporal reads earlier bird's eye views, which model.fusion={self.fusion} does not make; set "
-                "it to null, or choose the fusion bev"
+                f"model.temporal.cell_size={self.temporal.cell_size} has no effect with model.fusion={self.fusion}, "
+                "whose tokens have no place on a map; leave it out"
             )
         if self.depth_weight:
             raise ValueError(

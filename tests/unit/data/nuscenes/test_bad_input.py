@@ -282,6 +282,7 @@ def test_episodes_steps_and_streams_that_there_are_not_are_told(folder: Path):
         ({"rate_hz": 0}, "rate_hz=0 must be a positive number"),
         ({"max_lidar_points": 0}, "max_lidar_points=0 must be a positive whole number"),
         ({"max_radar_points": "5"}, "max_radar_points='5' must be"),
+        ({"commands": "map"}, "commands='map' is unknown; choose from told, path"),
         ({"missing": "skip"}, "missing='skip' is unknown; choose from error, mask"),
     ],
 )

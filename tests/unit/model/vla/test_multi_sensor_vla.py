@@ -37,6 +37,27 @@ def invalid(context: Context, *keys: str) -> Context:
     return context.map_tracks(change)
 
 
+NOT_READ = {
+    "history.encoder.core." + name for name in ("no_hidden", "no_aggregated", "pool.score.weight", "pool_score.weight")
+}
+"""What temporal cores have for sequences without any frame, and for summaries of whole ones: every sequence ends with
+the present frame, whose output is taken."""
+
+
+@pytest.mark.parametrize("name", [name for name in POLICIES if name.startswith("driving")])
+def test_every_weight_learns(name):
+    policy, sample = sample_of(name, rows=8)
+    with torch.no_grad():
+        for weight in policy.parameters():  # a layer that begins at zero keeps the ones before it from learning
+            weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+    failed = invalid(sample.context, *drives.CAMERAS, LIDAR_KEY, RADAR_KEY, IMU_KEY, STATE_KEY)
+    for context in (sample.context, failed):  # what stands for absent sensors learns where they are absent
+        Objective()(policy(replace(sample, context=context))).total.backward()
+    weights = dict(policy.named_parameters())
+    still = {key for key, weight in weights.items() if weight.grad is None or not weight.grad.any()}
+    assert still == NOT_READ & set(weights)
+
+
 @torch.no_grad()
 def plan(policy: MultiSensorVLA, context: Context) -> torch.Tensor:
     return policy.act(context, policy.initial_state(context.batch_size))[0].value
