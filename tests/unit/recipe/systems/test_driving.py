@@ -11,6 +11,7 @@ import yaml
 from tests import drives, nuscenes_scenes
 
 import tempovla as package
+from tempovla.data.errors import UnknownStreamError
 from tempovla.data.memory import MemorySource
 from tempovla.data.nuscenes.source import open_nuscenes
 from tempovla.model.vla.multi_sensor_config import SENSORS, OwnSensorConfig
@@ -238,8 +239,16 @@ def test_a_dataset_without_lights_teaches_none(tmp_path):
     folder = nuscenes_scenes.write(tmp_path / "data", (2,), nuscenes_scenes.Rates(2.0, 2.0, 2.0))
     source = open_nuscenes(folder)
     check_fits(drives.tiny_config(occupancy_weight=1.0), source)
-    with pytest.raises(ValueError, match=f"no stream '{LIGHT_KEY}'"):
+    told = f"no stream '{LIGHT_KEY}'; .* collect them anew with this version, or train with model.light_weight=0$"
+    with pytest.raises(UnknownStreamError, match=told):
         check_fits(drives.tiny_config(light_weight=1.0), source)
+
+
+def test_a_dataset_without_boxes_teaches_no_occupancy():
+    source = drives.drives(1, 2)
+    source.streams = {key: stream for key, stream in source.streams.items() if key != BOXES_KEY}
+    with pytest.raises(UnknownStreamError, match=r"are annotated have it: give some, or train with model\.occupancy_w"):
+        check_fits(drives.tiny_config(occupancy_weight=1.0), source)
 
 
 def test_the_config_for_a_city_is_of_less_than_a_million_weights():
