@@ -91,6 +91,9 @@ def test_streams_are_as_the_config_says() -> None:
     broken = set(replace(ALL, without=("front", "lidar")).spaces()[0])
     assert keys - broken == {LIDAR_KEY, IMAGE_KEY_PREFIX + "front", "observation.depth.front"}
     assert set(BLIND.spaces()[0]) == {STATE_KEY, POSE_KEY}
+    sightless = replace(ALL, without=("cameras", "imu"))
+    assert set(sightless.spaces()[0]) == {STATE_KEY, POSE_KEY, LIDAR_KEY, RADAR_KEY}
+    assert (sightless.seen, sightless.picture_keys()) == ((), ())
 
 
 def test_a_broken_sensor_is_not_observed(env) -> None:
