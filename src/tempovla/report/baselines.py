@@ -32,13 +32,18 @@ def with_baselines(results: Results, baselines: Mapping[BaselineName, Path], own
             policy the right instruction where a wrong one is claimed.
     """
     for name, path in baselines.items():
-        file = path if path.suffix == ".json" and not path.is_dir() else path / "results.json"
+        file = file_of(path)
         if file.exists() and own is not None and own.exists() and file.samefile(own):
             raise ValueError(
                 f"--{name} {path} is the evaluation that the report is about; give that of the {_WHOSE[name]}"
             )
         results = _with_baseline(results, name, read_results_file(file), file)
     return results
+
+
+def file_of(path: Path) -> Path:
+    """Return the results.json of an evaluation that is named by its folder or by the file itself."""
+    return path if path.suffix == ".json" and not path.is_dir() else path / "results.json"
 
 
 def _with_baseline(results: Results, name: BaselineName, other: Results, file: Path) -> Results:

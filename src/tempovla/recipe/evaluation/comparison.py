@@ -100,6 +100,23 @@ def compare_evaluations(first: str | Path, second: str | Path) -> dict[str, Any]
     }
 
 
+def compare_figures(first: str | Path, second: str | Path) -> dict[str, Any]:
+    """Return what `compare_evaluations` says of the figures alone, which may be of unlike settings or scores.
+
+    Returns:
+        `figures` by name; nothing where the evaluations share no episode, or no figure.
+
+    Raises:
+        ValueError: if a file is no evaluation.
+    """
+    measured = []
+    for path in (first, second):
+        result = _read(path_argument("evaluation", path, "a results.json"))
+        _played(result, path)
+        measured.append(_measured(result, path))
+    return _compared_figures(measured) if measured[0].keys() & measured[1].keys() else {}
+
+
 def _score(result: Mapping[str, Any]) -> str:
     return result.get("score", "success")
 
