@@ -251,6 +251,7 @@ POLICIES: dict[str, PolicyCase] = {
     "driving-cross-modal": driving(fusion="cross_modal"),
     "driving-hierarchical": driving(fusion="hierarchical"),
     "driving-lstm": driving(temporal=drives.tiny_temporal()),
+    "driving-language-lstm": driving(sensors=("cameras",), language=drives.LANGUAGE, temporal=drives.tiny_temporal()),
     "driving-taught": driving(occupancy_weight=0.5, light_weight=0.2),
     "driving-taught-lstm": driving(
         sensors=("cameras",), temporal=drives.tiny_temporal(), occupancy_weight=0.5, light_weight=0.2
