@@ -10,7 +10,7 @@ from torch import Tensor
 from tempovla.timeline.track import Track
 
 ABSURD = 1e9
-"""A reading beyond this is of no sensor, in any unit that a stream has."""
+"""A reading beyond this is of no sensor, and an action of no motor, in any unit that a stream has."""
 MOST_AXES = 3
 """Of values (B, T, D): of pictures, which have more, those of distances may hold NaN, which is no reading."""
 
@@ -43,10 +43,10 @@ def check_finite(key: str, value: Tensor, valid: Tensor | None = None) -> None:
 def check_actions(
     actions: Tensor, where: str, dtype: torch.dtype | None = None, seen: Iterable[tuple[str, Track]] = ()
 ) -> None:
-    """Refuse actions that are not finite before they reach a motor.
+    """Refuse actions that are not finite, or beyond `ABSURD`, before they reach a motor.
 
     Args:
-        actions: (B, H, A), as a policy returns them.
+        actions: (B, H, A), as a policy returns them, in the robot's units.
         where: names the policy in the message, such as its folder.
         dtype: of the policy's weights, if it is known.
         seen: streams and what the policy saw of each, among which the cause is looked for.
@@ -54,7 +54,7 @@ def check_actions(
     Raises:
         ValueError: naming row, step and dimension of the first one.
     """
-    broken = ~actions.isfinite()
+    broken = ~(actions.float().abs() <= ABSURD)  # in float16, 1e9 is infinite
     if bool(broken.any()):
         row, step, dimension = broken.nonzero()[0].tolist()
         remedy = "give an earlier checkpoint of its training"

@@ -53,3 +53,7 @@ def test_an_absurd_reading_is_named_where_actions_are_not_finite():
         check_actions(actions, "run", seen=seen)
     with pytest.raises(ValueError, match="give an earlier checkpoint"):
         check_actions(actions, "run", seen=seen[:1])
+    actions[1] = -3e34
+    with pytest.raises(ValueError, match=r"gives -3e\+34 in dimension 0 .* the observation has -2e\+38 in 'state'"):
+        check_actions(actions, "run", seen=seen)
+    check_actions(torch.full((2, 1, 1), 1e6), "run", seen=seen)
