@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tempovla.report.baselines import file_of, with_baselines
+from tempovla.report.baselines import file_of, unlike, with_baselines
 from tempovla.report.chart import stage_bar
 from tempovla.report.curves import curves_section
 from tempovla.report.diagnosis import diagnosis_section
@@ -32,6 +32,7 @@ from tempovla.report.run import (
     read_clips,
     read_curves,
     read_results,
+    read_results_file,
     results_data,
 )
 from tempovla.report.training import read_trained, training_headline
@@ -80,8 +81,7 @@ def write_report(
     if is_training_alone(folder) and not baselines:
         return write_page(render_training(folder, curves, title), Path(out))
     results = _evaluation(folder, baselines or {})
-    files = {name: file_of(path) for name, path in (baselines or {}).items()}
-    compared = {} if compare is None else {name: compare(file, folder / RESULTS) for name, file in files.items()}
+    compared = {} if compare is None else _compared(folder, results, baselines or {}, compare)
     page = render(folder, results if title is None else replace(results, title=title), curves, compared)
     return write_page(page, Path(out))
 
@@ -97,6 +97,17 @@ def _evaluation(folder: Path, baselines: Mapping[BaselineName, Path]) -> Results
             f"--{next(iter(baselines))}: {file} is scored by the return, beside which no baseline is shown"
         )
     return read_returns(data)
+
+
+def _compared(
+    folder: Path, results: Results | Returns, baselines: Mapping[BaselineName, Path], compare: Compare
+) -> dict[BaselineName, Mapping[str, Any]]:
+    """What was measured of the episodes that the policy and a baseline both played; nothing of other episodes."""
+    files = {name: file_of(path) for name, path in baselines.items()}
+    if isinstance(results, Returns):
+        return {}
+    alike = {name: file for name, file in files.items() if not unlike(results, name, read_results_file(file))}
+    return {name: compare(file, folder / RESULTS) for name, file in alike.items()}
 
 
 def is_training_alone(run_dir: Path) -> bool:

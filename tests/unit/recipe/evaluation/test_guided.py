@@ -133,6 +133,12 @@ def test_the_report_shows_what_was_measured_beside_a_baseline_and_the_difference
     assert compare_figures(apart, file) == {}
     given = {"baselines": {"blind": apart}, "compare": compare_figures}
     assert "Beside the baseline" not in write_report(file.parent, tmp_path / "report.html", **given).read_text()
+    told = json.loads(other.read_text())
+    told["simulator"]["town"] = "elsewhere"
+    apart.write_text(json.dumps(told))
+    page = write_report(file.parent, tmp_path / "report.html", **given).read_text()
+    assert "was evaluated on other episodes than the policy: town is none here and elsewhere there" in page
+    assert "Beside the baseline" not in page
 
 
 def test_a_figure_that_is_no_number_is_refused_by_name(evaluated):
