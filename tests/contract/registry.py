@@ -257,6 +257,7 @@ POLICIES: dict[str, PolicyCase] = {
     "driving-cross-modal": driving(fusion="cross_modal"),
     "driving-hierarchical": driving(fusion="hierarchical"),
     "driving-lstm": driving(temporal=drives.tiny_temporal()),
+    "driving-language-lstm": driving(sensors=("cameras",), language=drives.LANGUAGE, temporal=drives.tiny_temporal()),
     "driving-cross-modal-lstm": driving(fusion="cross_modal", temporal=drives.tiny_temporal()),
     "driving-hierarchical-transformer": driving(
         fusion="hierarchical", temporal=drives.tiny_temporal(encoder_type="transformer")

@@ -110,3 +110,14 @@ FIGURES: dict[str, str] = {
 }
 """What a driving simulator measures of an episode until the present moment (`Scored.figures`), by name; all of them are
 finite numbers. `env/driving_scores.py` makes the scores of it."""
+
+SCORES = ("driving_score", "pdm_score", "comfort")
+"""What `env/driving_scores.py` makes of the figures, by name."""
+FIGURE_UNITS: dict[str, str] = {
+    **dict.fromkeys(("driving_score", "pdm_score", "completion", "progress"), "0 to 1"),
+    **dict.fromkeys(("comfort", *(name for name, told in FIGURES.items() if told.startswith("1 if "))), "share"),
+    "red_lights": "count",
+    "ttc_violations": "steps",
+    **{name: told[told.rindex("[") + 1 : -1] for name, told in FIGURES.items() if told.endswith("]")},
+}
+"""Units of the means of figures and scores over episodes, by name. What is 0 or 1 in an episode has a share of them."""

@@ -15,7 +15,7 @@ from tempovla.data.errors import OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.identity import DataIdentity, files_of, stream_facts
 from tempovla.data.lerobot_meta import load_recording
-from tempovla.data.nuscenes.around import Annotations, Boxes, DrivableArea, read_drivable
+from tempovla.data.nuscenes.around import Annotations, Boxes, DrivableArea, check_fits, read_drivable
 from tempovla.data.nuscenes.bodies import scene_cameras, shared_body
 from tempovla.data.nuscenes.box_stream import box_points
 from tempovla.data.nuscenes.can_bus import CanBus
@@ -83,6 +83,7 @@ class NuScenesSource:
         self._words: dict[int, tuple[str, ...]] = {}
         self._bodies: dict[int, Embodiment] = {}
         self._areas: dict[Path, DrivableArea] = {}
+        self._fitting: set[int] = set()  # episodes whose car is on its map
         names = [str(name) for name in table.tables["scene"]["name"]]
         self._cans = [CanBus(self.path / "can_bus", name) for name in names]
         self.streams: Mapping[str, StreamInfo] = find_streams(table, options, self._cans)
@@ -182,14 +183,18 @@ class NuScenesSource:
         """Return where one can drive on the map of a scene; None where it has no map.
 
         Raises:
-            DatasetError: if the map's file is missing or damaged.
+            DatasetError: if the map's file is missing or damaged, or if the car of the scene leaves the map.
         """
         self._require_episode(episode)
         name = self._table.map_file(episode)
         if name is None:
             return None
+        path = self._sensors.inside(str(name), "map: filename")
         if name not in self._areas:
-            self._areas = {name: read_drivable(self._sensors.inside(str(name), "map: filename"))}
+            self._areas = {name: read_drivable(path)}
+        if episode not in self._fitting:
+            check_fits(self._areas[name], path, self.ego_poses(episode)[:, :2, 3])
+            self._fitting.add(episode)
         return self._areas[name]
 
     def ego_poses(self, episode: int) -> NDArray[np.float64]:

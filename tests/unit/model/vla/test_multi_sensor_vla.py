@@ -75,6 +75,23 @@ def test_a_sensor_that_is_not_given_is_as_one_whose_reading_is_invalid(keys):
     assert not torch.allclose(absent, whole)
 
 
+@pytest.mark.parametrize("name", ["driving", "driving-lstm"])
+def test_rows_of_a_batch_are_seen_by_their_own_cameras(name):
+    """Episodes of one dataset may have been recorded by cars whose cameras are mounted differently."""
+    policy, sample = sample_of(name, rows=2)
+    turned = tuple(replace(camera, pose=drives.calibration("", 0.7).pose) for camera in drives.CALIBRATIONS)
+    other = Task("", replace(drives.CAR, cameras=turned))
+    alike = policy.eval()(sample)["action_loss"].prediction
+    context = replace(sample.context, task=(sample.context.task[0], other))
+    mixed = policy(replace(sample, context=context))["action_loss"].prediction
+    context = replace(sample.context, task=(other, other))
+    others = policy(replace(sample, context=context))["action_loss"].prediction
+    rows = [each.view(2, -1) for each in (alike, mixed, others)]
+    torch.testing.assert_close(rows[1][0], rows[0][0])
+    torch.testing.assert_close(rows[1][1], rows[2][1])
+    assert not torch.allclose(rows[0][1], rows[1][1])
+
+
 def test_the_policy_acts_when_all_sensors_have_failed():
     policy, sample = sample_of("driving-lstm")
     keys = policy.observation_keys()
