@@ -252,9 +252,6 @@ POLICIES: dict[str, PolicyCase] = {
     "driving-hierarchical": driving(fusion="hierarchical"),
     "driving-lstm": driving(temporal=drives.tiny_temporal()),
     "driving-cross-modal-lstm": driving(fusion="cross_modal", temporal=drives.tiny_temporal()),
-    "driving-hierarchical-transformer": driving(
-        fusion="hierarchical", temporal=drives.tiny_temporal(encoder_type="transformer")
-    ),
     "driving-taught": driving(occupancy_weight=0.5, light_weight=0.2),
     "driving-taught-lstm": driving(
         sensors=("cameras",), temporal=drives.tiny_temporal(), occupancy_weight=0.5, light_weight=0.2
