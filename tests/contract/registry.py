@@ -65,6 +65,8 @@ from tempovla.timeline.driving import (
     LIGHT_KEY,
     LIGHT_NAMES,
     RADAR_KEY,
+    ROAD_KEY,
+    ROAD_NAMES,
 )
 from tempovla.timeline.keys import DONE_KEY, POSE_KEY, REWARD_KEY, TERMINATED_KEY, TOKENS_KEY, dims_key
 from tempovla.timeline.parts import StreamPart
@@ -218,7 +220,11 @@ def driving(head: str = "mlp", **options: Any) -> PolicyCase:
     config = drives.tiny_config(action_head=head, **options)
     pictures = dict.fromkeys(drives.CAMERAS, (3, drives.HEIGHT, drives.WIDTH))
     points = {key: (drives.COUNTS[key], len(names)) for key, names in drives.COLUMNS.items()}
-    taught = {BOXES_KEY: (drives.BOXES, len(BOX_NAMES)), LIGHT_KEY: (len(LIGHT_NAMES),)}
+    taught = {
+        BOXES_KEY: (drives.BOXES, len(BOX_NAMES)),
+        ROAD_KEY: (drives.ROAD, len(ROAD_NAMES)),
+        LIGHT_KEY: (len(LIGHT_NAMES),),
+    }
     shapes = {**pictures, **points, **taught, STATE: (4,), POSE_KEY: (3,), ACTION: (3,), TOKENS_KEY: (6,)}
     windows = MultiSensorVLA(config).training_windows()
     read = {window.key for window in windows} | {TOKENS_KEY}
@@ -252,9 +258,13 @@ POLICIES: dict[str, PolicyCase] = {
     "driving-hierarchical": driving(fusion="hierarchical"),
     "driving-lstm": driving(temporal=drives.tiny_temporal()),
     "driving-cross-modal-lstm": driving(fusion="cross_modal", temporal=drives.tiny_temporal()),
-    "driving-taught": driving(occupancy_weight=0.5, light_weight=0.2),
+    "driving-taught": driving(occupancy_weight=0.5, road_weight=0.5, light_weight=0.2, brake_threshold=0.5),
     "driving-taught-lstm": driving(
-        sensors=("cameras",), temporal=drives.tiny_temporal(), occupancy_weight=0.5, light_weight=0.2
+        sensors=("cameras",),
+        temporal=drives.tiny_temporal(),
+        occupancy_weight=0.5,
+        road_weight=0.5,
+        light_weight=0.2,
     ),
     "toy": PolicyCase(ToyPolicy, ToyPolicy.shapes, ToyPolicy.action_terms),
     "smolvla": smolvla(),

@@ -56,6 +56,15 @@ LIGHT_NAMES = ("state",)
 """The next traffic light on the route, as a number of `LIGHT_STATES`; none if it is further away than `LIGHT_RANGE_M`.
 Datasets may have it, to learn from; no policy sees it when it acts."""
 
+ROAD_KEY = POINTS_KEY_PREFIX + "road"
+ROAD_NAMES = ("x [m]", "y [m]")
+"""Where one can drive, in the ego frame of the control step: the centres of drivable squares of a lattice, whose sides
+are `ROAD_SQUARE_M` long. Datasets with a map have it, to learn from; no policy sees it when it acts."""
+ROAD_SQUARE_M = 1.0
+ROAD_X_M, ROAD_Y_M = (-32, 64), (-48, 48)
+"""From where to where the lattice reaches, to the front and to the left [m]."""
+ROAD_SQUARES = (ROAD_X_M[1] - ROAD_X_M[0]) * (ROAD_Y_M[1] - ROAD_Y_M[0])
+
 STATE_NAMES = ("speed [m/s]", "acceleration [m/s2]", "yaw rate [rad/s]", "steering angle [rad]")
 """What the car knows of itself: `observation.state`; the steering angle is that of the front wheels."""
 ACTION_NAMES = ("forward [m]", "left [m]", "turn [rad]")

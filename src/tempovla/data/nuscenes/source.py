@@ -26,6 +26,7 @@ from tempovla.data.nuscenes.lights import SIDECAR as LIGHTS_SIDECAR
 from tempovla.data.nuscenes.lights import read_lights
 from tempovla.data.nuscenes.motion import Motion, read_motion
 from tempovla.data.nuscenes.options import NuScenesOptions
+from tempovla.data.nuscenes.road import road_points
 from tempovla.data.nuscenes.scenes import Scene, SceneTable
 from tempovla.data.nuscenes.sensors import TOLERATED_PERIODS, SensorReader
 from tempovla.data.nuscenes.statistics import NuScenesStatistics
@@ -33,7 +34,7 @@ from tempovla.data.nuscenes.streams import CHANNEL_OF, MOTION_KEYS, find_streams
 from tempovla.data.nuscenes.tables import find_version, read_tables
 from tempovla.data.window import episode_number, step_numbers
 from tempovla.timeline.clock import latest_at
-from tempovla.timeline.driving import BOXES_KEY, COMMANDS, IMU_KEY, LIDAR_KEY, LIGHT_KEY, RADAR_KEY
+from tempovla.timeline.driving import BOXES_KEY, COMMANDS, IMU_KEY, LIDAR_KEY, LIGHT_KEY, RADAR_KEY, ROAD_KEY
 from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, POSE_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, StreamInfo
 from tempovla.timeline.task import Embodiment
@@ -62,8 +63,8 @@ class NuScenesSource:
     step is the newest one of its sensor that is not later, and is valid if it is at most 1.5 periods of the sensor old.
     Points are moved into the ego frame of the control step. The instruction of a step is the navigator's command; see
     `data.nuscenes.commands`. `observation.pose` is the car's pose in the frame of the first step, `action` its motion
-    until the next one, which is not valid where the writer says that it was disturbed. Annotated road users and the
-    next traffic light are streams, too, for policies to learn from.
+    until the next one, which is not valid where the writer says that it was disturbed. Annotated road users, the next
+    traffic light and the road are streams, too, for policies to learn from.
 
     Args:
         table: the scenes.
@@ -232,6 +233,9 @@ class NuScenesSource:
         messages = [*CAN_MESSAGES, SIDECAR_MARK + "commands", SIDECAR_MARK + "perturbed"]
         messages += [SIDECAR_MARK + LIGHTS_SIDECAR] if LIGHT_KEY in keys else []
         files |= {can.path(message) for can in self._cans for message in messages if can.has(message)}
+        if ROAD_KEY in keys:
+            maps = {self._table.map_file(episode) for episode in range(len(self))}
+            files |= {self._sensors.inside(str(name), "map: filename") for name in maps if name is not None}
         depths = {key for key in keys if key.startswith(DEPTH_KEY_PREFIX)}
         files |= {self._sensors.depth_path(reading) for reading in self._measured(depths)}
         return files | {self._sensors.path(reading) for reading in self._measured(set(keys) - depths)}
@@ -250,6 +254,10 @@ class NuScenesSource:
             lights = self._next_lights(episode)
             if lights is not None:
                 value[...], valid[...] = lights[steps], True
+        elif key == ROAD_KEY:
+            area = self.drivable(episode)
+            if area is not None:
+                value[...], valid[...] = np.stack([road_points(area, motion.poses[step]) for step in steps]), True
         elif key in MOTION_KEYS:
             values, known = _motion_stream(motion, key)
             value[...], valid[...] = values[steps], known[steps]

@@ -28,13 +28,16 @@ from tempovla.timeline.driving import (
     LIGHT_NAMES,
     RADAR_KEY,
     RADAR_NAMES,
+    ROAD_KEY,
+    ROAD_NAMES,
+    ROAD_SQUARES,
     STATE_NAMES,
 )
 from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, POSE_KEY, STATE_KEY
 from tempovla.timeline.source import StreamInfo, StreamTable
 
 POSE_NAMES = ("x [m]", "y [m]", "yaw [rad]")
-MOTION_KEYS = (STATE_KEY, POSE_KEY, ACTION_KEY, LIGHT_KEY)
+MOTION_KEYS = (STATE_KEY, POSE_KEY, ACTION_KEY, LIGHT_KEY, ROAD_KEY)
 """Streams at the rate of control."""
 CHANNEL_OF = (
     {IMAGE_KEY_PREFIX + name: channel for channel, name in CAMERA_CHANNELS.items()}
@@ -85,6 +88,9 @@ def find_streams(table: SceneTable, options: NuScenesOptions, cans: Sequence[Can
     boxes = most_boxes(table)
     if boxes:
         streams[BOXES_KEY] = StreamInfo("points", (boxes, len(BOX_NAMES)), "float32", CONTROL_RATE_HZ, BOX_NAMES)
+    if any(table.map_file(row) is not None for row in range(len(table))):
+        road = (ROAD_SQUARES, len(ROAD_NAMES))
+        streams[ROAD_KEY] = StreamInfo("points", road, "float32", options.rate_hz, ROAD_NAMES)
     if any(map(has_lights, cans)):
         light = (len(LIGHT_NAMES),)
         streams[LIGHT_KEY] = StreamInfo("state", light, "float32", options.rate_hz, LIGHT_NAMES)

@@ -21,6 +21,7 @@ from tempovla.model.vla.frame_history import FrameHistory, FrameMemory
 from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig, own_key
 from tempovla.model.vla.multi_sensor_encoder import MultiSensorEncoder, Seen
 from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.occupancy_brake import OccupancyBrake
 from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.model.vla.sensor_encoders import build_sensor_encoders
 from tempovla.model.vla.token_history import TokenHistory
@@ -33,6 +34,7 @@ from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY, TOKENS_KEY, 
 from tempovla.timeline.noise import mix_seed
 from tempovla.timeline.trajectory import (
     metric_waypoints,
+    normalized_poses,
     normalized_waypoints,
     steps_of,
     valid_waypoints,
@@ -116,6 +118,8 @@ class MultiSensorVLA(SavedPolicy):
         )
         self.controller = WaypointController(rate_hz=config.rate_hz)
         self.supervision = DrivingSupervision(config, width)
+        times, threshold = config.occupancy_times, config.brake_threshold
+        self.brake = OccupancyBrake(config.grid, times, config.rate_hz, threshold) if threshold else None
 
     def _history(self, width: int) -> FrameHistory | None:
         config, fusion = self.config, self.encoder.token_fusion
@@ -209,10 +213,13 @@ class MultiSensorVLA(SavedPolicy):
     def act(self, context: Context, state: MultiSensorState) -> tuple[ActionChunk, MultiSensorState]:
         """Return a trajectory as a chunk of normalised waypoints (B, H, 3)."""
         seed, noise = state.noise.decide(context.first)
-        features, memory = self._decided(context, state.memory)
+        features, bev, memory = self._decided(context, state.memory)
         numbers = self.action_head.random_numbers(seed)
         chunk = self.action_head.sample_with(features, numbers).view(context.batch_size, self.horizon, -1)
         chunk = chunk / self._scale(chunk)
+        if self.brake is not None and self.supervision.occupancy is not None and bev is not None:
+            rate, probability = self.config.rate_hz, self.supervision.occupancy(bev).sigmoid()
+            chunk = normalized_poses(self.brake(metric_waypoints(chunk, rate), probability), rate)
         if self.config.smooth_plan:
             chunk = self._smooth(chunk, context)
         return ActionChunk.of(chunk, range(self.horizon)), MultiSensorState(noise, memory)
@@ -228,7 +235,7 @@ class MultiSensorVLA(SavedPolicy):
             waypoints = metric_waypoints(chunk.value, self.config.rate_hz)[:, None]
             return Trajectories(waypoints, torch.ones_like(waypoints[:, :, 0, 0])), after
         _, noise = state.noise.decide(context.first)
-        features, memory = self._decided(context, state.memory)
+        features, _, memory = self._decided(context, state.memory)
         chunks, probability = self.action_head.modes(features)
         waypoints = metric_waypoints(chunks / self._scale(chunks), self.config.rate_hz)
         return Trajectories(waypoints, probability), MultiSensorState(noise, memory)
@@ -245,17 +252,19 @@ class MultiSensorVLA(SavedPolicy):
         fusion = self.encoder.token_fusion
         return seen.bev if fusion is None else seen.tokens[:, : fusion.num_tokens]
 
-    def _decided(self, context: Context, memory: FrameMemory | None) -> tuple[Tensor, FrameMemory | None]:
-        """Features (B, F) of now, and the memory with the present view in it."""
+    def _decided(
+        self, context: Context, memory: FrameMemory | None
+    ) -> tuple[Tensor, Tensor | None, FrameMemory | None]:
+        """Features (B, F) of now, the bird's eye view that they follow from, and the memory with the present frame."""
         context = replace(context, past={})
         seen = self.encoder(context)
-        view = self._view(seen)
-        if self.history is None or memory is None or view is None:
-            return self._features(seen, view, context), None
-        pose, known = self._pose(context)
-        memory = memory.reset(context.first)
-        with_past = self.history(view, pose, known, memory)
-        return self._features(seen, with_past, context), memory.pushed(view, pose, known)
+        view = with_past = self._view(seen)
+        if self.history is not None and memory is not None and view is not None:
+            pose, known = self._pose(context)
+            memory = memory.reset(context.first)
+            with_past = self.history(view, pose, known, memory)
+            memory = memory.pushed(view, pose, known)
+        return self._features(seen, with_past, context), None if seen.bev is None else with_past, memory
 
     def _features(self, seen: Seen, view: Tensor | None, context: Context) -> Tensor:
         """The features (B, F) of frames, from their views, their other tokens and their words."""
