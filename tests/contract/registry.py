@@ -259,9 +259,6 @@ POLICIES: dict[str, PolicyCase] = {
     "driving-lstm": driving(temporal=drives.tiny_temporal()),
     "driving-language-lstm": driving(sensors=("cameras",), language=drives.LANGUAGE, temporal=drives.tiny_temporal()),
     "driving-cross-modal-lstm": driving(fusion="cross_modal", temporal=drives.tiny_temporal()),
-    "driving-hierarchical-transformer": driving(
-        fusion="hierarchical", temporal=drives.tiny_temporal(encoder_type="transformer")
-    ),
     "driving-taught": driving(occupancy_weight=0.5, road_weight=0.5, light_weight=0.2, brake_threshold=0.5),
     "driving-taught-lstm": driving(
         sensors=("cameras",),

@@ -255,16 +255,16 @@ class MultiSensorVLA(SavedPolicy):
     def _decided(
         self, context: Context, memory: FrameMemory | None
     ) -> tuple[Tensor, Tensor | None, FrameMemory | None]:
-        """Features (B, F) of now, the view that they follow from, and the memory with the present view in it."""
+        """Features (B, F) of now, the bird's eye view that they follow from, and the memory with the present frame."""
         context = replace(context, past={})
         seen = self.encoder(context)
-        view = self._view(seen)
-        if self.history is None or memory is None or view is None:
-            return self._features(seen, view, context), view, None
-        pose, known = self._pose(context)
-        memory = memory.reset(context.first)
-        with_past = self.history(view, pose, known, memory)
-        return self._features(seen, with_past, context), with_past, memory.pushed(view, pose, known)
+        view = with_past = self._view(seen)
+        if self.history is not None and memory is not None and view is not None:
+            pose, known = self._pose(context)
+            memory = memory.reset(context.first)
+            with_past = self.history(view, pose, known, memory)
+            memory = memory.pushed(view, pose, known)
+        return self._features(seen, with_past, context), None if seen.bev is None else with_past, memory
 
     def _features(self, seen: Seen, view: Tensor | None, context: Context) -> Tensor:
         """The features (B, F) of frames, from their views, their other tokens and their words."""
