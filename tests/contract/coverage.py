@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.contract.registry import MEMORIES, POLICIES, SOURCES, TRANSFORMS, EncoderMemory
+from tests.contract.memory_cases import EncoderMemory
+from tests.contract.registry import MEMORIES, POLICIES, SOURCES, TRANSFORMS
 
 from tempovla.data.formats import FORMAT_REGISTRY, OpenOptions
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import POLICIES, WRIST
+from tests.contract.policy_cases import WRIST
+from tests.contract.registry import POLICIES
 from tests.contract.toys import FRONT, STATE
 from tests.unit.export.bundles import BODY, INSTRUCTIONS, save, tiny_bundle
 

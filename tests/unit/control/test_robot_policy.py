@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import CONTEXTS, POLICIES
+from tests.contract.policy_cases import CONTEXTS
+from tests.contract.registry import POLICIES
 from tests.contract.toys import FRONT, STATE
 from torch import Tensor
 

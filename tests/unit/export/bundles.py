@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import METAWORLD, POLICIES, WRIST, PolicyCase, seeded
+from tests.contract.policy_cases import WRIST, PolicyCase, seeded
+from tests.contract.registry import METAWORLD, POLICIES
 from tests.contract.samples import VOCABULARY
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.tiny import tiny_vla_config

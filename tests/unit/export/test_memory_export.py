@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import CONTEXTS, POLICIES, remembering, sagr, statevla, vla
+from tests.contract.policy_cases import CONTEXTS, remembering, sagr, statevla, vla
+from tests.contract.registry import POLICIES
 from tests.contract.toys import ACTION, FRONT
 from tests.exported import raw_context
 from tests.unit.export import bundles

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.contract.registry import WRIST
+from tests.contract.policy_cases import WRIST
 from tests.contract.toys import FRONT, STATE
 from tests.exported import check_acts_alike, raw_context
 from tests.foreign import edit_json

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.contract.registry import POLICIES, tiny_vla_config
+from tests.contract.registry import POLICIES
 from tests.contract.samples import EMBODIMENT, random_contexts
+from tests.tiny import tiny_vla_config
 from torch import Tensor
 
 from tempovla.model.vla.context_policy import base_of
