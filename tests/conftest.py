@@ -46,6 +46,15 @@ def kept_parsers() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def quick_files() -> Iterator[None]:
+    """Checkpoints of small models are written in half the time."""
+    from tests.tensor_files import tensors_written_quickly
+
+    with tensors_written_quickly():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_log_levels() -> Iterator[None]:
     """What a command of one test lets through to its log, and where to, does not reach the next test."""

@@ -11,7 +11,7 @@ from tests import drives, openvla_tiny, smolvla_tiny
 from tests.contract.samples import EMBODIMENT
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.libraries import fill_library
-from tests.tiny import default_statevla_config, tiny_sagr_config, tiny_vla_config
+from tests.tiny import ONE_LAYER, default_statevla_config, tiny_sagr_config, tiny_vla_config
 
 from tempovla.model.temporal.context_config import ContextConfig
 from tempovla.model.vla.context_policy import ContextPolicy, with_context
@@ -125,7 +125,7 @@ def sagr(**options: Any) -> PolicyCase:
     """A tiny SA-GR with random weights, those that begin at zero included."""
 
     def build() -> SAGR:
-        policy = SAGR(tiny_sagr_config(**options)).eval()
+        policy = SAGR(tiny_sagr_config(**{"vlm": ONE_LAYER} | options)).eval()
         with torch.no_grad():
             for parameter in policy.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))

@@ -69,13 +69,19 @@ DEMO = {"encoder_type": "transformer", "policy_type": "transformer", "readout": 
 
 METAWORLD = {"readout": "all_tokens", "token_dim": 4, "feature_dim": 8, "cloning_weight": 1.0}
 
+IN_CONTEXT = {
+    "transformer-hierarchical": CONTEXTS["transformer"] | CONTEXTS["hierarchical"],
+    "gru-buffer": CONTEXTS["gru"] | CONTEXTS["buffer"],
+    "mamba": CONTEXTS["mamba"],
+    "frames-retrieval": CONTEXTS["frames"] | CONTEXTS["retrieval"],
+}
+"""Contexts of a VLA; an LSTM, a history and a working memory are in the context of every kind of policy."""
+
 POLICIES: dict[str, PolicyCase] = {
     "openvla": openvla(),
     "driving": driving(),
-    "driving-depth": driving(sensors=("cameras",), depth_weight=0.5),
     "driving-blind": driving(sensors=(), reads_state=False),
-    "driving-language": driving(language=drives.LANGUAGE),
-    "driving-modes": driving(num_modes=3, smooth_plan=True),
+    "driving-modes": driving(language=drives.LANGUAGE, num_modes=3, smooth_plan=True),
     "driving-sample": driving(
         "flow_matching",
         sensors=("cameras", "lidar"),
@@ -84,11 +90,8 @@ POLICIES: dict[str, PolicyCase] = {
     ),
     "driving-cross-modal": driving(fusion="cross_modal"),
     "driving-hierarchical": driving(fusion="hierarchical"),
-    "driving-lstm": driving(temporal=drives.tiny_temporal()),
-    "driving-taught": driving(occupancy_weight=0.5, light_weight=0.2),
-    "driving-taught-lstm": driving(
-        sensors=("cameras",), temporal=drives.tiny_temporal(), occupancy_weight=0.5, light_weight=0.2
-    ),
+    "driving-taught": driving(sensors=("cameras",), depth_weight=0.5, occupancy_weight=0.5, light_weight=0.2),
+    "driving-taught-lstm": driving(temporal=drives.tiny_temporal(), occupancy_weight=0.5, light_weight=0.2),
     "toy": PolicyCase(ToyPolicy, ToyPolicy.shapes, ToyPolicy.action_terms),
     "smolvla": smolvla(),
     "smolvla-frozen": smolvla(train_expert_only=True, robot_state_dim=None, has_gripper=False, num_expert_layers=1),
@@ -99,7 +102,6 @@ POLICIES: dict[str, PolicyCase] = {
         draws=2,
     ),
     "smolvla-all": smolvla(train_expert_only=True, **remembering(**CONTEXTS["all"])),
-    "sagr": sagr(cloning_weight=1.0, readout_token=True),
     "sagr-flow": sagr(loss_w_dyn=0.0, loss_w_geo=0.0, use_drift=False),
     "sagr-feedback": sagr(
         enable_causal_feedback_token=True,
@@ -108,9 +110,6 @@ POLICIES: dict[str, PolicyCase] = {
         horizons=(1, 4),
         world_target_encoder="ema",
         flare_weight=0.2,
-    ),
-    "sagr-inverse": sagr(
-        inverse_weight=1.0, cloning_weight=1.0, readout_token=True, loss_w_dyn=0.0, loss_w_geo=0.0, use_drift=False
     ),
     "sagr-replan": sagr(replan=True, robot_state_dim=None, has_gripper=False, algorithm_version="v4"),
     "sagr-geometry": sagr(
@@ -126,19 +125,25 @@ POLICIES: dict[str, PolicyCase] = {
         world_action_source="noisy",
         world_target_loss="cosine",
     ),
-    "sagr-state": sagr(world_target="state"),
+    "sagr-state": sagr(world_target="state", inverse_weight=1.0, cloning_weight=1.0, readout_token=True),
     "sagr-z": sagr(world_target="z", world_detach_input=False, enable_causal_feedback_token=True, replan=True),
     "statevla-representation": statevla(1, ("behavior_cloning",)),
-    "statevla-representation-demo": statevla(1, ("behavior_cloning",), **DEMO),
     "statevla-policy": statevla(2, FLOW),
-    "statevla-policy-demo": statevla(2, FLOW, freeze_encoder=False, flow_draws=3, **DEMO),
     "vla-mlp": vla("mlp", ("action_loss",)),
-    "vla-gaussian": vla("gaussian", ("action_loss",), num_modes=2, min_log_std=-5.0),
-    "vla-diffusion": vla("diffusion", ("action_loss",), diffusion_steps=4, num_steps=2, hidden_dim=8, num_layers=2),
-    "vla-flow-matching": vla("flow_matching", ("action_loss",), num_steps=2, hidden_dim=8, num_layers=1, num_heads=2),
-    "vla-transformer": vla("transformer", ("action_loss",), hidden_dim=8, num_layers=1, num_heads=2, num_modes=2),
+    "vla-gaussian": vla(
+        *("gaussian", ("action_loss",), {"vision": "patch", "projector": "attention_pooling"}),
+        **{"num_modes": 2, "min_log_std": -5.0},
+    ),
+    "vla-diffusion": vla(
+        *("diffusion", ("action_loss",), {"projector": "perceiver"}),
+        **{"diffusion_steps": 4, "num_steps": 2, "hidden_dim": 8, "num_layers": 2},
+    ),
+    "vla-transformer": vla(
+        *("transformer", ("action_loss",), {"robot_state_dim": None, "readout": "last", "has_gripper": False}),
+        **{"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "num_modes": 2},
+    ),
     "vla-metaworld": vla("flow_matching", ("action_loss", "behavior_cloning"), METAWORLD, num_steps=2, draws=2),
-    **{f"vla-mlp-{name}": vla("mlp", ("action_loss",), remembering(**parts)) for name, parts in CONTEXTS.items()},
+    **{f"vla-mlp-{name}": vla("mlp", ("action_loss",), remembering(**parts)) for name, parts in IN_CONTEXT.items()},
     "vla-flow-matching-all": vla(
         "flow_matching",
         ("action_loss", "behavior_cloning"),
@@ -146,20 +151,14 @@ POLICIES: dict[str, PolicyCase] = {
         num_steps=2,
     ),
     "statevla-policy-all": statevla(2, FLOW, **remembering(**CONTEXTS["all"])),
-    "statevla-policy-retrieval": statevla(2, FLOW, **remembering(**CONTEXTS["retrieval"])),
     "statevla-policy-demo-working": statevla(
-        2, FLOW, freeze_encoder=False, **DEMO, **remembering(**CONTEXTS["working"], burn_in=0)
+        2, FLOW, freeze_encoder=False, flow_draws=3, **DEMO, **remembering(**CONTEXTS["working"], burn_in=0)
     ),
-    "vla-patches": vla("mlp", ("action_loss",), {"vision": "patch"}),
-    "vla-attention-pooling": vla("mlp", ("action_loss",), {"projector": "attention_pooling"}),
-    "vla-perceiver": vla("mlp", ("action_loss",), {"projector": "perceiver"}),
-    "vla-bodies": bodies("mlp"),
     "vla-bodies-flow-matching": bodies("flow_matching", num_steps=2, hidden_dim=8, num_layers=1, num_heads=2),
     "world-model-tdmpc": world_model("tdmpc"),
     "world-model-dreamer": world_model("dreamer", blocks=2),
     "world-model-dreamer-gaussian": world_model("dreamer", latent="gaussian", reward_loss="mse"),
     "world-model-dreamer-plans": world_model("dreamer", plans=True),
-    "vla-no-state": vla("mlp", ("action_loss",), {"robot_state_dim": None, "readout": "last", "has_gripper": False}),
 }
 
 MEMORIES: dict[str, MemoryCase] = {

@@ -86,7 +86,7 @@ def test_a_saved_model_needs_the_transforms_that_it_was_trained_with(checkpoint,
 
 
 def test_a_saved_model_with_a_memory_keeps_it(checkpoint, tmp_path):
-    policy = POLICIES["vla-mlp-lstm"].build()
+    policy = POLICIES["vla-mlp-gru-buffer"].build()
     fields, kept = config_to_json(policy.config), Bundle.load(checkpoint)
     replace(kept, config=fields, windows=policy.windows(), weights=policy.state_dict()).save(tmp_path / "run")
     load_policy(Bundle.load(tmp_path / "run")).save_pretrained(tmp_path / "model")
