@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read as torch is imported
 
 import gc
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from tests.processes import Nursery
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub to answer, or not to
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile all modules, and tests, anew
+sys.dont_write_bytecode = False
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 
@@ -43,6 +46,15 @@ def kept_parsers() -> Iterator[None]:
     from tests.parsers import parsers_kept
 
     with parsers_kept():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_files() -> Iterator[None]:
+    """Checkpoints of small models are written in half the time."""
+    from tests.tensor_files import tensors_written_quickly
+
+    with tensors_written_quickly():
         yield
 
 

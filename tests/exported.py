@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.contract.registry import WRIST
+from tests.contract.policy_cases import WRIST
 from tests.contract.toys import FRONT, STATE
 from tests.unit.export.bundles import BODY, INSTRUCTIONS, save
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tests.gripper_recordings import ACTION, FRONT, STATE
 from tests.rounding import smooth_steps
-from tests.tiny import tiny_sagr_config
+from tests.tiny import ONE_LAYER, tiny_sagr_config
 
 from tempovla.data.layout import Feature
 from tempovla.data.writer import DatasetWriter
@@ -35,19 +35,21 @@ FOLLOWING: dict[str, Any] = {
     "horizons": (1,),
 }
 """Parts of the model whose training has a state of its own, and all that have a loss."""
+EVERY_STEP: dict[str, Any] = {"save_interval_steps": 1, "keep_every": 1}
+"""Settings of a training that keeps the checkpoint of each step."""
 ONE_BAR: dict[str, Any] = {"cameras": (FRONT,), "robot_state_dim": 1, "action_dim": 1, "has_gripper": False}
 """A model for `record_moves`."""
 
 
 def sagr_recipe(dataset: str | Path, model: dict[str, Any] | None = None, **training: Any) -> SAGRRecipe:
-    """Six steps through all three phases on `gripper_recordings.record`; the checkpoint of each step is kept."""
+    """Six steps through all three phases on `gripper_recordings.record`."""
     steps = {"batch_size": 4, "train_steps": 6, "learning_rate": 1e-3, "warmup_steps": 1, "log_interval": 1}
-    kept = {"save_interval": 0, "save_interval_steps": 1, "keep_every": 1, "num_threads": 1, "weight_ema_decay": 0.9}
+    kept = {"save_interval": 0, "num_threads": 1, "weight_ema_decay": 0.9}
     phases = {"sagr_phase_a_steps": PHASE_A, "sagr_phase_b_ramp_steps": RAMP}
     return SAGRRecipe(
         data=SAGRDataConfig(data_directory=str(dataset), train_split=0.75, validation_batches=2),
         transform=VLATransformConfig(shift_px=1),
-        model=tiny_sagr_config(**{"action_dim": 3} | (model or {})),
+        model=tiny_sagr_config(**{"action_dim": 3, "vlm": ONE_LAYER} | (model or {})),
         training=SAGRTraining(**steps | kept | phases | training),
     )
 

@@ -214,3 +214,7 @@ def tiny_sagr_config(**options: Any) -> SAGRConfig:
         "drift_hidden_dim": 8,
     }
     return SAGRConfig(**sizes | options)
+
+
+ONE_LAYER = replace(tiny_vla_config("mlp", layers=1).vlm, readout="layers")
+"""A vision-language model for `tiny_sagr_config` that is half as deep."""

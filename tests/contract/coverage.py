@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from tests.contract.registry import MEMORIES, POLICIES, SOURCES, TRANSFORMS, EncoderMemory
+from tests.contract.memory_cases import EncoderMemory
+from tests.contract.registry import MEMORIES, POLICIES, SOURCES, TRANSFORMS
 
 from tempovla.data.formats import FORMAT_REGISTRY, OpenOptions
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
@@ -26,8 +29,14 @@ def _missing(registered: Iterable[Lazy[type]], covered: Iterable[type]) -> list[
     return sorted(each.__name__ for each in own - set(covered))
 
 
+@cache
+def _built() -> tuple[Any, ...]:
+    """All policies under the laws."""
+    return tuple(case.build() for case in POLICIES.values())
+
+
 def _policies() -> list[str]:
-    return _missing((policy for policy, _ in POLICY_REGISTRY.values()), {type(c.build()) for c in POLICIES.values()})
+    return _missing((policy for policy, _ in POLICY_REGISTRY.values()), {type(policy) for policy in _built()})
 
 
 def _transforms() -> list[str]:
@@ -45,8 +54,8 @@ def _cores() -> list[str]:
 def _parts(attribute: str) -> set[type]:
     """Classes of one part, named with dots, of all policies under the laws that have it."""
     found = set()
-    for case in POLICIES.values():
-        part = base_of(case.build())
+    for policy in _built():
+        part = base_of(policy)
         for name in attribute.split("."):
             part = getattr(part, name, None)
         found.add(type(part))
@@ -59,7 +68,7 @@ def _memories() -> list[str]:
 
 def _context_parts() -> list[str]:
     """Names of the parts that a context may have and no policy under the laws has."""
-    built = [getattr(case.build(), "context", None) for case in POLICIES.values()]
+    built = [getattr(policy, "context", None) for policy in _built()]
     return sorted(set(PARTS) - {name for context in built if context is not None for name in context.parts})
 
 
@@ -78,14 +87,9 @@ UNCOVERED: dict[str, Callable[[], list[str]]] = {
 
 def uncovered_formats(folder: Path) -> list[str]:
     """Names of the formats of datasets without a case; those with one must recognise and open its dataset."""
-    opened = {type(case.build(folder / name)) for name, case in SOURCES.items()}
-    missing = []
-    for name, form in FORMAT_REGISTRY.items():
-        case = SOURCES.get(name.replace("_", "-"))
-        if case is None:
-            missing.append(name)
-            continue
-        case.build(folder / f"of {name}")
-        assert form.recognises(folder / f"of {name}")
-        assert type(form.open(folder / f"of {name}", OpenOptions())) in opened
+    missing = [name for name in FORMAT_REGISTRY if name.replace("_", "-") not in SOURCES]
+    for name in FORMAT_REGISTRY.keys() - missing:
+        source = SOURCES[name.replace("_", "-")].build(folder / name)
+        assert FORMAT_REGISTRY[name].recognises(folder / name)
+        assert type(FORMAT_REGISTRY[name].open(folder / name, OpenOptions())) is type(source)
     return missing

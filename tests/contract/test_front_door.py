@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tests import recordings, tiny
-from tests.contract.registry import WRIST
+from tests.contract.policy_cases import WRIST
 from tests.contract.toys import FRONT, STATE
 from tests.unit.export.bundles import INSTRUCTIONS, save
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.contract.registry import MEMORIES, POLICIES, PolicyCase, random_sequence, seeded
+from tests.contract.memory_cases import random_sequence
+from tests.contract.policy_cases import PolicyCase, seeded
+from tests.contract.registry import MEMORIES, POLICIES
 from tests.contract.samples import random_contexts, random_sample
 from tests.half_precision import HALVES, ROUNDINGS, assert_close
 from tests.unit.model.action_head.heads import ACTION, CASES, FEATURES, HORIZON, build, random

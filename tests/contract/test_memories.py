@@ -1,7 +1,8 @@
 """Laws 4 and 5 over every sequence model with a state."""
 
 import pytest
-from tests.contract.registry import MEMORIES, random_sequence
+from tests.contract.memory_cases import random_sequence
+from tests.contract.registry import MEMORIES
 
 from tempovla.timeline import laws
 

@@ -37,7 +37,7 @@ def two_steps(name: str, sharded: bool) -> tuple[list[float], list[dict[str, tor
         shard(graph)
         assert all(isinstance(weight, DTensor) for weight in policy.parameters())
     samples = [
-        laws.with_gaps(random_sample(training_windows(policy), case.shapes, seed=seed, body=case.body))
+        laws.with_gaps(random_sample(training_windows(policy), case.shapes, rows=2, seed=seed, body=case.body))
         for seed in range(3)
     ]
     learning = trainable_parameters(policy)

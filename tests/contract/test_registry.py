@@ -1,10 +1,11 @@
 """No registered component escapes the laws."""
 
 import pytest
+from tests.contract import coverage
 from tests.contract.coverage import UNCOVERED, uncovered_formats
 from tests.contract.registry import TRANSFORMS
 
-from tempovla.data.formats import FORMAT_REGISTRY, LeRobotFormat
+from tempovla.data.formats import LeRobotFormat
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
 from tempovla.model.temporal.core.registry import TEMPORAL_REGISTRY
 from tempovla.model.temporal.memory.registry import MEMORY_REGISTRY
@@ -44,5 +45,5 @@ def test_a_component_without_a_case_is_named(kind, registry, entry, monkeypatch)
 
 
 def test_a_format_without_a_case_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(FORMAT_REGISTRY, "forgotten", LeRobotFormat)
+    monkeypatch.setattr(coverage, "FORMAT_REGISTRY", {"forgotten": LeRobotFormat})
     assert uncovered_formats(tmp_path) == ["forgotten"]

@@ -12,20 +12,23 @@ from tempovla.timeline import EpisodeSource, Track, laws
 from tempovla.timeline.track import concatenate
 
 
-@pytest.fixture(params=sorted(SOURCES))
+@pytest.fixture(scope="module", params=sorted(SOURCES))
 def case(request):
     return SOURCES[request.param]
 
 
-def test_windows_of_neighbouring_steps_agree(case, tmp_path):
-    source = case.build(tmp_path / "data")
+@pytest.fixture(scope="module")
+def source(case, tmp_path_factory):
+    return case.build(tmp_path_factory.mktemp("source") / "data")
+
+
+def test_windows_of_neighbouring_steps_agree(case, source):
     assert isinstance(source, EpisodeSource)
     for window in case.windows:
         laws.check_shift(source, window, episodes=range(len(source)))
 
 
-def test_windows_of_batches_agree(case, tmp_path):
-    source = case.build(tmp_path / "data")
+def test_windows_of_batches_agree(case, source):
     mixture = Mixture([source])
     starts = np.cumsum([0, *(source.episode(episode).length for episode in range(len(source)))])
     for window in case.windows:
@@ -43,8 +46,7 @@ def test_windows_of_batches_agree(case, tmp_path):
         laws.check_shift(source, window, read_window=read_window, episodes=range(len(source)))
 
 
-def test_every_step_is_told_its_own_words(case, tmp_path):
-    source = case.build(tmp_path / "data")
+def test_every_step_is_told_its_own_words(case, source):
     mixture = Mixture([source])
     starts = np.cumsum([0, *(source.episode(episode).length for episode in range(len(source)))])
 

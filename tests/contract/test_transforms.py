@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from tests import recordings
-from tests.contract.registry import CLOUD, DEPTH, TRANSFORMS
+from tests.contract.registry import TRANSFORMS
 from tests.contract.samples import random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
+from tests.contract.transform_cases import CLOUD, DEPTH
 from tests.fuzz.variants import variants
 
 from tempovla.control.context_builder import ContextBuilder

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.contract.registry import normalize
 from tests.contract.samples import random_contexts, random_sample
 from tests.contract.toys import ACTION, FRONT, HORIZON, STATE, ToyMemory, ToyPolicy, ToySource, ToyState
+from tests.contract.transform_cases import normalize
 
 from tempovla.timeline import ActionChunk, LossTerm, Reading, Track, Window, laws
 from tempovla.timeline.laws import LawViolation

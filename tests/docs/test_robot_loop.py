@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.contract.registry import WRIST
+from tests.contract.policy_cases import WRIST
 from tests.contract.toys import FRONT, STATE
 from tests.snippets import FENCE
 from tests.unit.export.bundles import BODY, INSTRUCTIONS, save

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.command_line import logging_as_before  # noqa: F401  commands configure it
+from tests.processes import Nursery
 
 from tempovla.cli.main import main
 from tempovla.recipe import demo
@@ -41,32 +43,43 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def signal_once_there(words: list[str], path: Path, number: signal.Signals) -> tuple[int, str]:
-    """Start a command, and signal it as soon as `path` exists; its exit code and what it and its workers said.
+def wait_for(path: Path, ended: Callable[[], object]) -> None:
+    """Until it exists, and the command that makes it has not ended without it."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not path.exists():
+        assert not ended(), f"the demo ended before {path} was there"
+        assert time.monotonic() < deadline, f"{path} did not appear within {TIMEOUT_S} s"
+        time.sleep(0.02)
 
-    Ctrl-C reaches the workers, too; SIGKILL does not, but they end all the same.
-    """
+
+def interrupted_once_there(words: list[str], path: Path) -> tuple[int, str]:
+    """The exit code of a command that hears Ctrl-C as soon as `path` exists, as its workers do, and what all said."""
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     command = [sys.executable, "-m", "tempovla.cli", *words]
     process = subprocess.Popen(command, start_new_session=True, preexec_fn=hear_ctrl_c, **quiet)
-    deadline = time.monotonic() + TIMEOUT_S
-    while not path.exists():
-        assert process.poll() is None, f"the demo ended with code {process.returncode} before {path} was there"
-        assert time.monotonic() < deadline, f"{path} did not appear within {TIMEOUT_S} s"
-        time.sleep(0.02)
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    wait_for(path, lambda: process.poll() is not None)
+    os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=TIMEOUT_S)
     return process.returncode, said
 
 
-def test_an_interrupted_and_killed_demo_goes_on_and_leaves_results_and_a_report(tmp_path, monkeypatch, capsys):
+def killed_once_there(words: list[str], path: Path, nursery: Nursery) -> int:
+    """The exit code of a command that is killed as soon as `path` exists; its workers are not, and end all the same."""
+    (process,) = nursery.start(1, "tempovla.cli.main:main", words)
+    wait_for(path, lambda: "Z" in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2])
+    os.kill(process, signal.SIGKILL)
+    (code,), _ = nursery.wait()
+    return code
+
+
+def test_an_interrupted_and_killed_demo_goes_on_and_leaves_results_and_a_report(tmp_path, monkeypatch, capsys, nursery):
     """What nobody interrupts goes on in this process, where episodes of a policy that learned nothing end soon."""
     out = tmp_path / "demo"
-    code, said = signal_once_there(words(out), out / "dataset" / "meta" / "info.json", signal.SIGINT)
+    code, said = interrupted_once_there(words(out), out / "dataset" / "meta" / "info.json")
     assert code == 130
     assert "Traceback" not in said  # nor from its workers
     latest = out / "train" / "phase1_temporal_jepa" / "checkpoint_latest"
-    assert signal_once_there(words(out), latest, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert killed_once_there(words(out), latest, nursery) == -signal.SIGKILL
     assert not (out / "results.json").exists()
     episodes = {path: path.stat().st_mtime_ns for path in (out / "dataset" / "data").rglob("*.parquet")}
     monkeypatch.setattr(demo, "DEMONSTRATION_STEPS", 30)

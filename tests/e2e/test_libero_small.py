@@ -6,6 +6,7 @@ All in one process, for simulators of their own processes are what the tests of 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tempovla.cli.main import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.sim]
 
-TASKS = ("pick_up_the_butter_and_place_it_in_the_basket", "pick_up_the_milk_and_place_it_in_the_basket")
+TASKS = ("pick_up_the_bbq_sauce_and_place_it_in_the_basket", "pick_up_the_milk_and_place_it_in_the_basket")
 SMALL = {
     "model.image_size": 32,
     "model.embed_dim": 32,
@@ -48,15 +49,20 @@ def tempovla(libero_assets, tmp_path, monkeypatch, capsys):
 
 
 def test_from_demonstrations_to_success_rates_by_the_command_line(tempovla, tmp_path):
-    tempovla(
+    collect = (
         *("collect", "libero", "--suite", "libero_object", "--tasks", ",".join(TASKS), "--episodes-per-task", 1),
         *("--image-size", 32, "--rendering", "fast", "--seed", 1, "--workers", 1, "--out", "data"),
     )
+    said = tempovla(*collect)
+    assert said.splitlines()[0].endswith("1 demonstration of each of 2 tasks")
+    assert all(re.search(rf"^{task} +100% +\[21%, 100%\] of 1, ", said, re.MULTILINE) for task in TASKS)
+    again = json.loads(tempovla(*collect, "--json"))  # nothing is left to do
+    assert [again["expert"]["tasks"][task]["episodes"] for task in TASKS] == [1, 1]
     assert sorted(path.name for path in (tmp_path / "data" / "hdf5").glob("*.hdf5")) == [
         f"{task}_demo.hdf5" for task in TASKS
     ]
-    facts = json.loads(tempovla("data", "inspect", "data/hdf5", "--json"))
-    assert facts["episodes"] == 2
+    for form in ("hdf5", "lerobot"):
+        assert json.loads(tempovla("data", "inspect", f"data/{form}", "--json"))["episodes"] == 2
 
     config = Path(__file__).parents[2] / "configs" / "statevla_libero_object.yaml"
     settings = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
@@ -70,7 +76,7 @@ def test_from_demonstrations_to_success_rates_by_the_command_line(tempovla, tmp_
     assert set(offline["dimensions"]) == {"x", "y", "z", "rx", "ry", "rz", "gripper"}
 
     evaluate = ("eval", "libero", "--checkpoint", checkpoint, "--suite", "libero_object", "--tasks", ",".join(TASKS))
-    tempovla(*evaluate, "--trials", 1, "--workers", 1, "--max_steps", 12, "--json", "a.json")
+    tempovla(*evaluate, "--trials", 1, "--workers", 1, "--max_steps", 8, "--json", "a.json")
     results = json.loads((tmp_path / "a.json").read_text())
     assert [trial["init_state"] for trial in results["episodes"]] == [0, 0]
     for block in results["tasks"].values():

@@ -1,4 +1,4 @@
-"""A plugin reaches the command only by its user: processes of their own, as a shell starts them."""
+"""A plugin reaches the command only by its user: on the command line, or by the shell that starts it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZES = ["--model.state_dim", 3, "--model.action_dim", 2]
 
 def tempovla_alone(folder: Path, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, in which Python finds the module."""
-    paths = [str(folder / "mine"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
         [sys.executable, "-P", "-m", "tempovla.cli", *map(str, words)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment,
@@ -29,21 +29,20 @@ def tempovla_alone(folder: Path, *words: object, **environment: str) -> subproce
 
 
 @pytest.mark.slow
-def test_a_policy_of_a_plugin_trains_and_its_checkpoint_is_evaluated_where_the_plugin_is_trusted(tmp_path):
-    (tmp_path / "mine").mkdir()
-    Page("add-a-policy").write(tmp_path / "mine")
-    recordings.record(tmp_path / "dataset")
+def test_a_policy_of_a_plugin_trains_and_its_checkpoint_is_evaluated_where_the_plugin_is_trusted(folder, tempovla):
+    Page("add-a-policy").write(folder)
+    recordings.record(folder / "dataset")
     train = ["train", "reflex", "--dataset", "dataset", "--out", "run", *SIZES, "--train_steps", 2, "--batch_size", 4]
     train += ["--data.train_split", 0.7, "--validation_batches", 1, "--json", "run.json"]
-    done = tempovla_alone(tmp_path, "--plugin", "my_reflex", *train)
-    assert done.returncode == 0, done.stderr
-    figures = json.loads((tmp_path / "run.json").read_text())
-    bundle = json.loads((tmp_path / figures["checkpoint"] / "bundle.json").read_text())
+    answer = tempovla("--plugin", "my_reflex", *train)
+    assert answer.code == 0, answer.err
+    figures = json.loads((folder / "run.json").read_text())
+    bundle = json.loads((folder / figures["checkpoint"] / "bundle.json").read_text())
     assert bundle["provenance"]["plugins"] == ["my_reflex"]
     evaluate = ["eval", "offline", "--checkpoint", "run/checkpoint_latest", "--json", "offline.json"]
-    evaluated = tempovla_alone(tmp_path, *evaluate, TEMPOVLA_PLUGINS="my_reflex")
+    evaluated = tempovla_alone(folder, *evaluate, TEMPOVLA_PLUGINS="my_reflex")
     assert evaluated.returncode == 0, evaluated.stderr
-    assert json.loads((tmp_path / "offline.json").read_text())["episodes"] == 1
+    assert json.loads((folder / "offline.json").read_text())["episodes"] == 1
 
 
 def test_a_config_remembers_the_plugins_that_it_was_printed_with(folder, tempovla, fails, forget):

@@ -12,7 +12,7 @@ from tests.fuzz.examples import EXAMPLES
 from tests.fuzz.runner import build_examples, preload, run_case, run_sound
 from tests.fuzz.sweep import sweep
 
-SEED, CASES, LONGEST_S = 20, 100, 60.0
+SEED, CASES, LONGEST_S = 20, 60, 60.0
 SOUND = {name: len(example.commands) for name, example in EXAMPLES.items() if name != "config"}  # which names no data
 SLOW = ("exported", "pretrained", "sentences", "statevla", "remembering", "mixture", "openvla")
 """Their examples take seconds to make: `make fuzz` damages them, and tests of their own rooms."""

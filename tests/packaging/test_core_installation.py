@@ -15,8 +15,8 @@ from tests.tiny import statevla_arguments
 
 pytestmark = pytest.mark.slow
 
-IMPORT_ALL = """
-import importlib, pkgutil, sys
+IMPORT_AND_RUN_ALL = """
+import importlib, json, pkgutil, sys
 import tempovla
 from tempovla.cli.main import commands, main
 for info in pkgutil.walk_packages(tempovla.__path__, "tempovla."):
@@ -31,10 +31,6 @@ for name in commands():
     except SystemExit as end:
         code = end.code
     assert not code, name
-"""
-RUN_ALL = """
-import json, sys
-from tempovla.cli.main import main
 for line in json.loads(sys.stdin.read()):
     try:
         code = main(line.split())
@@ -42,6 +38,29 @@ for line in json.loads(sys.stdin.read()):
         code = end.code or 0
     print(f"\\ncode: {code}")
 """
+
+
+CHECKPOINT = "run/phase2_flow_matching/checkpoint_latest"
+TRAINING = [*statevla_arguments(Path("dataset")), "--training.train_steps", "2"]
+CONTROL = "'dm-control<1.0.29,>=1.0.28; python_version < \"3.13\"'"
+SIMULATOR = f"metaworld==3.1.1 mujoco==3.3.0 'gymnasium>=1.1' {CONTROL}"
+ONNX = "'onnx>=1.18' 'onnxscript>=0.5' 'onnxruntime>=1.22'"
+COMMANDS = {
+    "train vla --config vla_metaworld --print_config": None,
+    "data inspect dataset": None,
+    "data sample dataset --episode 0 --frame 3 --window action=0:2 --out sample.npz": None,
+    "data stats dataset": None,
+    f"train statevla --out run {' '.join(TRAINING)}": None,
+    f"eval offline --checkpoint {CHECKPOINT} --data dataset": None,
+    f"diagnose memory --checkpoint {CHECKPOINT} --dataset dataset": None,
+    f"export --checkpoint {CHECKPOINT} --format torchscript --out policy.pt": None,
+    f"export --checkpoint {CHECKPOINT} --out policy.onnx": f"onnx {ONNX}",
+    "collect metaworld --tasks reach-v3 --episodes 1 --out recorded": f"gymnasium {SIMULATOR}",
+    f"eval metaworld --checkpoint {CHECKPOINT} --tasks reach-v3 --episodes 1": f"gymnasium {SIMULATOR}",
+    f"eval dmc --checkpoint {CHECKPOINT} --tasks reacher-easy --episodes 1": f"gymnasium {SIMULATOR}",
+    f"eval gym --checkpoint {CHECKPOINT} --tasks Pendulum-v1 --episodes 1": f"gymnasium {SIMULATOR}",
+}
+"""Command lines, and the package and the extra that some of them lack."""
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +92,17 @@ def test_the_wheel_holds_what_the_package_reads_beside_its_modules(wheel):
     assert not [name for name in names if name.startswith("tests/")]
 
 
-def test_all_modules_but_those_of_simulators_can_be_imported_and_every_command_shows_its_help(python, tmp_path):
-    done = run(python, IMPORT_ALL, tmp_path)
+@pytest.fixture(scope="module")
+def done(python, tmp_path_factory) -> subprocess.CompletedProcess[str]:
+    """One process that imports all modules, shows all help, and then runs the commands."""
+    folder = tmp_path_factory.mktemp("work")
+    recordings.record(folder / "dataset")
+    done = run(python, IMPORT_AND_RUN_ALL, folder, json.dumps(list(COMMANDS)))
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_all_modules_but_those_of_simulators_can_be_imported_and_every_command_shows_its_help(done):
     missing = [line for line in done.stderr.splitlines() if line.startswith("missing:")]
     names = {line.split()[1].removeprefix("tempovla.") for line in missing}
     driving = {f"env.driving.{name}" for name in ("lidar", "radar", "rays", "senses", "spaces", "stage")}
@@ -84,34 +111,11 @@ def test_all_modules_but_those_of_simulators_can_be_imported_and_every_command_s
     assert done.stdout.count("usage: tempovla ") > 20
 
 
-def test_it_trains_and_evaluates_and_names_what_needs_an_extra_in_one_line(python, tmp_path):
-    recordings.record(tmp_path / "dataset")
-    checkpoint = "run/phase2_flow_matching/checkpoint_latest"
-    training = [*statevla_arguments(Path("dataset")), "--training.train_steps", "2"]
-    control = "'dm-control<1.0.29,>=1.0.28; python_version < \"3.13\"'"
-    simulator = f"metaworld==3.1.1 mujoco==3.3.0 'gymnasium>=1.1' {control}"
-    onnx = "'onnx>=1.18' 'onnxscript>=0.5' 'onnxruntime>=1.22'"
-    commands = {
-        "train vla --config vla_metaworld --print_config": None,
-        "data inspect dataset": None,
-        "data sample dataset --episode 0 --frame 3 --window action=0:2 --out sample.npz": None,
-        "data stats dataset": None,
-        f"train statevla --out run {' '.join(training)}": None,
-        f"eval offline --checkpoint {checkpoint} --data dataset": None,
-        f"diagnose memory --checkpoint {checkpoint} --dataset dataset": None,
-        f"export --checkpoint {checkpoint} --format torchscript --out policy.pt": None,
-        f"export --checkpoint {checkpoint} --out policy.onnx": f"onnx {onnx}",
-        "collect metaworld --tasks reach-v3 --episodes 1 --out recorded": f"gymnasium {simulator}",
-        f"eval metaworld --checkpoint {checkpoint} --tasks reach-v3 --episodes 1": f"gymnasium {simulator}",
-        f"eval dmc --checkpoint {checkpoint} --tasks reacher-easy --episodes 1": f"gymnasium {simulator}",
-        f"eval gym --checkpoint {checkpoint} --tasks Pendulum-v1 --episodes 1": f"gymnasium {simulator}",
-    }
-    done = run(python, RUN_ALL, tmp_path, json.dumps(list(commands)))
-    assert done.returncode == 0, done.stderr
+def test_it_trains_and_evaluates_and_names_what_needs_an_extra_in_one_line(done):
     errors = [line for line in done.stderr.splitlines() if line.startswith(("tempovla: error: ", "Traceback"))]
     assert errors == [
         f"tempovla: error: {missing[0]} is not installed; install it with `pip install {missing[2]}`"
-        for missing in (need.partition(" ") for need in commands.values() if need)
+        for missing in (need.partition(" ") for need in COMMANDS.values() if need)
     ]
     codes = [int(line.removeprefix("code: ")) for line in done.stdout.splitlines() if line.startswith("code: ")]
-    assert codes == [2 if need else 0 for need in commands.values()]
+    assert codes == [2 if need else 0 for need in COMMANDS.values()]

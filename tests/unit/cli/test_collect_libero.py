@@ -1,8 +1,7 @@
-"""`tempovla collect libero`: what it refuses, and a run."""
+"""`tempovla collect libero`: what it refuses; a run is in `tests/e2e/test_libero_small.py`."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -23,19 +22,3 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path, fails, libe
 def test_a_folder_and_at_least_one_worker_are_needed(tmp_path: Path, fails) -> None:
     assert "--out names no folder; give one, or --dry-run" in fails(*COLLECT)
     assert fails(*COLLECT, "--out", tmp_path / "data", "--workers", 0).endswith("--workers 0 must be at least 1")
-
-
-@pytest.mark.sim
-@pytest.mark.slow
-def test_it_records_and_says_how_the_expert_fared(
-    tmp_path: Path, in_process: None, tempovla, libero_assets: Path
-) -> None:
-    options = ["--tasks", TASK, "--image-size", 16, "--rendering", "fast", "--workers", 1, "--out", tmp_path]
-    answer = tempovla(*COLLECT, *options)
-    assert answer.code == 0, answer.err
-    assert answer.out.splitlines()[0].endswith("1 demonstration of one task")
-    assert f"{TASK}  100%  [21%, 100%] of 1, " in answer.out
-    again = json.loads(tempovla(*COLLECT, *options, "--json").out)  # nothing is left to do
-    assert again["expert"]["tasks"][TASK]["episodes"] == 1
-    assert (tmp_path / "hdf5" / f"{TASK}_demo.hdf5").is_file()
-    assert json.loads(tempovla("data", "inspect", tmp_path / "lerobot", "--json").out)["episodes"] == 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import CONTEXTS, in_context, remembering, seeded
+from tests.contract.policy_cases import CONTEXTS, in_context, remembering, seeded
 from tests.contract.toys import FRONT
 from tests.gripper_recordings import ACTION, STATE, WRIST, record
 from tests.tiny import tiny_vla_config

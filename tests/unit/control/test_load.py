@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import POLICIES, WRIST
+from tests.contract.policy_cases import WRIST
+from tests.contract.registry import POLICIES
 from tests.contract.toys import FRONT, STATE
 from tests.unit.export.bundles import BODY, INSTRUCTIONS, save, tiny_bundle
 
@@ -85,7 +86,7 @@ def test_a_saved_model_needs_the_transforms_that_it_was_trained_with(checkpoint,
 
 
 def test_a_saved_model_with_a_memory_keeps_it(checkpoint, tmp_path):
-    policy = POLICIES["vla-mlp-lstm"].build()
+    policy = POLICIES["vla-mlp-gru-buffer"].build()
     fields, kept = config_to_json(policy.config), Bundle.load(checkpoint)
     replace(kept, config=fields, windows=policy.windows(), weights=policy.state_dict()).save(tmp_path / "run")
     load_policy(Bundle.load(tmp_path / "run")).save_pretrained(tmp_path / "model")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import WRIST, seeded
+from tests.contract.policy_cases import WRIST, seeded
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.tiny import tiny_vla_config
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.contract.registry import sagr, world_model
+from tests.contract.policy_cases import sagr, world_model
 from tests.unit.export import bundles
 from tests.unit.export.bundles import CASES, save, tiny_bundle
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import CONTEXTS, POLICIES
+from tests.contract.registry import IN_CONTEXT, POLICIES
 from tests.contract.toys import FRONT, STATE
 from torch import Tensor
 
@@ -269,7 +269,7 @@ def pictures(step: int, rows: int) -> dict[str, Any]:
     return frames | {STATE: random.normal(size=(rows, 3)), "task": [f"open drawer {row}" for row in range(rows)]}
 
 
-@pytest.mark.parametrize("name", [f"vla-mlp-{context}" for context in CONTEXTS] + ["vla-flow-matching-all"])
+@pytest.mark.parametrize("name", [*(f"vla-mlp-{context}" for context in IN_CONTEXT), "vla-flow-matching-all"])
 def test_memories_are_kept_by_row_though_rows_decide_at_different_steps(name):
     together, alone = remembering(name), [remembering(name) for _ in range(2)]
     for row, policy in enumerate(alone):

@@ -18,7 +18,9 @@ from tempovla.env.libero_suites import task_names  # noqa: E402
 from tempovla.timeline.keys import STATE_KEY  # noqa: E402
 
 FLAT, TALL = (f"pick_up_the_{name}_and_place_it_in_the_basket" for name in ("butter", "salad_dressing"))
-COLLECTED = [f"pick_up_the_{name}_and_place_it_in_the_basket" for name in ("tomato_sauce", "orange_juice", "bbq_sauce")]
+COLLECTED = [
+    f"pick_up_the_{name}_and_place_it_in_the_basket" for name in ("tomato_sauce", "orange_juice", "bbq_sauce", "milk")
+]
 NOISE = ActionNoise(max_sigma=0.3, correlation=0.8)
 
 
@@ -50,7 +52,7 @@ def test_disturbed_attempts_succeed_on_every_task_but_for_one_in_five_at_most(
 ) -> None:
     """Of the tall object's task, the other tests here have an attempt; of `COLLECTED`, those that collect."""
     others = [task for task in task_names("libero_object") if task not in (TALL, *COLLECTED)]
-    assert len(others) == 6
+    assert len(others) == 5
     unsolved = [task for task in others if not attempt(env, task, seed=0)] + [TALL] * (not episode.success)
     assert len(unsolved) <= 1, unsolved
     still_unsolved = [task for task in unsolved if not attempt(env, task, seed=1)]

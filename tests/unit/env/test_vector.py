@@ -102,17 +102,17 @@ def test_ended_rows_rest_until_they_are_reset(vector: ShardedVectorEnv) -> None:
     env.close()
 
 
-def test_images_arrive_through_shared_memory_whatever_the_number_of_workers() -> None:
+def test_images_arrive_through_shared_memory_whatever_the_number_of_rows_of_a_worker() -> None:
     config = MetaWorldConfig(task="push-v3", image_size=17, supersample=1)
-    single = [alone(config, seed, "push-v3", ACTIONS[seed]) for seed in range(2)]
-    for workers in (1, 2):
-        env = ShardedVectorEnv(config, num_envs=2, num_workers=workers)
-        env.reset(seed=0)
-        result = env.step_chunk(ACTIONS[:2], record=[0])
-        env.close()
-        for key in env.single_observation_space:
-            np.testing.assert_array_equal(result.observations[key], [row[-1][key] for row in single])
-            np.testing.assert_array_equal(result.frames[0][key], [step[key] for step in single[0][1:]])
+    single = [alone(config, seed, "push-v3", ACTIONS[seed, :6]) for seed in range(3)]
+    env = ShardedVectorEnv(config, num_envs=3, num_workers=2)  # one of them has two rows, the other one
+    env.reset(seed=0)
+    result = env.step_chunk(ACTIONS[:, :6], record=[0, 2])
+    env.close()
+    for key in env.single_observation_space:
+        np.testing.assert_array_equal(result.observations[key], [row[-1][key] for row in single])
+        for row in (0, 2):
+            np.testing.assert_array_equal(result.frames[row][key], [step[key] for step in single[row][1:]])
 
 
 def test_spaces_and_autoreset_mode_are_declared(vector: ShardedVectorEnv) -> None:

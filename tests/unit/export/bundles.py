@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import METAWORLD, POLICIES, WRIST, PolicyCase, seeded
+from tests.contract.policy_cases import WRIST, PolicyCase, seeded, statevla
+from tests.contract.registry import DEMO, FLOW, METAWORLD, POLICIES
 from tests.contract.samples import VOCABULARY
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.tiny import tiny_vla_config
@@ -92,7 +93,7 @@ CASES: dict[str, PolicyCase] = {
         *("transformer", ONE, {"vision": vision("dinov2"), "language": language("phi3")}),
         **{"num_bins": 4, "bin_range": 3.0, **SMALL},
     ),
-    "statevla": POLICIES["statevla-policy-demo"],
+    "statevla": statevla(2, FLOW, freeze_encoder=False, flow_draws=3, **DEMO),
     "mamba": POLICIES["statevla-policy"],
     "sagr": POLICIES["sagr-flow"],
 }

@@ -47,6 +47,7 @@ class EveryHead(DrawingActionHead):
         super().__init__(input_dim, action_dim, action_horizon)
         made = [ACTION_HEAD_REGISTRY[name].build(input_dim, action_dim, steps, how) for name, steps, how in HEADS]
         self.heads = nn.ModuleList(made)
+        self.names = [tuple(self._draw(place, torch.zeros(1, dtype=torch.int64))) for place in range(len(HEADS))]
 
     def _draw(self, place: int, seeds: Tensor) -> dict[str, Tensor]:
         return {"seed": seeds} if HEADS[place][0] == "gaussian" else self.heads[place].random_numbers(seeds)
@@ -58,7 +59,7 @@ class EveryHead(DrawingActionHead):
     def sample_with(self, features, numbers, own=None, *, feature_valid=None) -> Tensor:
         chunks = []
         for place, (name, _, _) in enumerate(HEADS):
-            given = {key: numbers[f"{key}_{place}"] for key in self._draw(place, torch.zeros(1, dtype=torch.int64))}
+            given = {key: numbers[f"{key}_{place}"] for key in self.names[place]}
             head = self.heads[place]
             if name == "gaussian":
                 chunks.append(head.sample(features, given["seed"], feature_valid=feature_valid))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.contract.registry import WRIST
+from tests.contract.policy_cases import WRIST
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.unit.export.bundles import tiny_bundle
 

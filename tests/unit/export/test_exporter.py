@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests import openvla_tiny
-from tests.contract.registry import WRIST, vla
+from tests.contract.policy_cases import WRIST, vla
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.exported import check_acts_alike
 from tests.unit.export import bundles

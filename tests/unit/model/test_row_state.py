@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from tests.contract.registry import MEMORIES, random_sequence
+from tests.contract.memory_cases import random_sequence
+from tests.contract.registry import MEMORIES
 from torch import Tensor
 
 from tempovla.model.layers.row_state import RowState

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.contract.registry import METAWORLD, POLICIES, WRIST, seeded
+from tests.contract.policy_cases import WRIST, seeded
+from tests.contract.registry import METAWORLD, POLICIES
 from tests.contract.samples import random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.tiny import tiny_vla_config

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import torch
 from tests.rounding import smooth_steps
 from tests.toy import LinearPolicy, ToyStream, toy_batch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from tempovla.timeline import Context, TimelineSample
 from tempovla.training import distributed
@@ -144,6 +146,24 @@ def train_pair(run_dir: str) -> None:
         with distributed.process_group("cpu"):
             halfway = folder / f"{parallel}_1/checkpoints/step_00000009"
             train_idle(folder / f"{parallel}_then_fsdp", 1, halfway, parallel="fsdp")
+
+
+def be_a_group_of_one() -> None:
+    """Train as one of one process, as torchrun tells it; then no thread of the group is left."""
+    told = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "tests"}
+    os.environ |= told | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+
+    def train() -> None:
+        model = DistributedDataParallel(torch.nn.Linear(2, 2))
+        model(torch.ones(1, 2)).sum().backward()
+        distributed.average(torch.ones(1))
+        distributed.wait_for_all()
+
+    with distributed.process_group("cpu"):
+        assert torch.distributed.is_initialized()
+        train()
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    assert "pt_gloo_runloop" not in threads, threads
 
 
 if __name__ == "__main__":

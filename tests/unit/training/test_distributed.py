@@ -139,32 +139,7 @@ def test_ctrl_c_under_torchrun_saves_one_checkpoint_of_all_shards(tmp_path):
     assert saved == read_metrics(tmp_path)[-1]["train_step"]
 
 
-GROUP = """
-import pathlib
-import torch
-from torch.nn.parallel import DistributedDataParallel
-from tempovla.training import distributed
-
-def train():
-    model = DistributedDataParallel(torch.nn.Linear(2, 2))
-    model(torch.ones(1, 2)).sum().backward()
-    distributed.average(torch.ones(1))
-    distributed.wait_for_all()
-
-with distributed.process_group("cpu"):
-    train()
-threads = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
-assert "pt_gloo_runloop" not in threads, threads
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's list of threads")
-def test_no_thread_outlives_the_group_and_aborts_the_process_at_its_end(tmp_path):
-    script = tmp_path / "group.py"
-    script.write_text(GROUP)
-    told = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "tests"}  # as torchrun does
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "PYTHONPATH": str(ROOT / "src")}
-    environment = {**os.environ, **told, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
+def test_no_thread_outlives_the_group_and_aborts_the_process_at_its_end(nursery):
+    nursery.run(1, "tests.unit.training.session:be_a_group_of_one")

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.contract.registry import WRIST
+from tests.contract.policy_cases import WRIST
 from tests.contract.toys import FRONT, STATE
 from tests.exported import check_acts_alike, raw_context
 from tests.foreign import edit_json
-from tests.unit.export.bundles import save
+from tests.unit.export.bundles import save, traced_once
 
 from tempovla.control.exported.policy import ExportedPolicy
 from tempovla.control.exported.sidecar import sidecar_path
@@ -28,7 +28,8 @@ def test_onnx_with_the_sampling_loop_inside_acts_as_the_controller_does(tmp_path
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     checkpoint = save(tmp_path, "statevla")
-    exported = export_checkpoint(checkpoint, tmp_path / "policy.onnx")
+    with traced_once("statevla"):
+        exported = export_checkpoint(checkpoint, tmp_path / "policy.onnx")
     assert list(exported.differences) == [1, 2, 5]
     assert max(exported.differences.values()) <= 1e-4
     assert exported.sidecar.figures["opset"] >= 18
@@ -95,7 +96,8 @@ def test_a_sidecar_without_the_step_for_words_is_named(flow_script, tmp_path):
 
 @pytest.mark.parametrize("kind", ["torchscript", "torch-export"])
 def test_a_description_with_other_inputs_than_the_file_is_refused(tmp_path, kind):
-    exported = export_checkpoint(save(tmp_path, "statevla"), tmp_path / "file", ExportConfig(kind))
+    with traced_once("statevla"):
+        exported = export_checkpoint(save(tmp_path, "statevla"), tmp_path / "file", ExportConfig(kind))
     edit_json(sidecar_path(exported.file), lambda description: description["inputs"].pop())
     with pytest.raises(ValueError, match=r"takes \d inputs, but its description names \[.*\]; export it again"):
         ExportedPolicy(exported.file)

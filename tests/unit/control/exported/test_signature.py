@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.contract.registry import WRIST
+from tests.contract.policy_cases import WRIST
 from tests.contract.toys import FRONT
 
 from tempovla.control.exported.signature import TensorSpec, image_shapes, parse_image_size

@@ -33,13 +33,6 @@ def blind() -> Iterator:
     made.close()
 
 
-@pytest.mark.slow
-def test_it_is_a_simulator_like_every_other() -> None:
-    from tempovla.env.checks import check_simulator
-
-    check_simulator(replace(SMALL, lidar=True, radar=True, imu=True))
-
-
 def test_pictures_that_cannot_be_drawn_are_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     with pytest.raises(ValueError, match="MUJOCO_GL=glfw cannot draw offscreen"):

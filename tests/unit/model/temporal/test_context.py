@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.contract.registry import CONTEXTS, seeded
+from tests.contract.policy_cases import CONTEXTS, seeded
 from tests.libraries import fill_library
 from torch import Tensor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import seeded
+from tests.contract.policy_cases import seeded
 
 from tempovla.model.temporal import HierarchicalMemory, HistoryEncoder, MemoryBuffer, MemoryConfig, WorkingMemory
 from tempovla.timeline.laws.compare import largest_difference

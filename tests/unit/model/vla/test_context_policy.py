@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.contract.registry import CONTEXTS, POLICIES, in_context, remembering, seeded
+from tests.contract.policy_cases import CONTEXTS, in_context, remembering, seeded
+from tests.contract.registry import POLICIES
 from tests.contract.samples import random_sample
 from tests.contract.toys import ACTION, FRONT, STATE
 from tests.tiny import tiny_vla_config

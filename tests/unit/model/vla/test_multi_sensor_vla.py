@@ -75,7 +75,7 @@ def test_a_sensor_that_is_not_given_is_as_one_whose_reading_is_invalid(keys):
     assert not torch.allclose(absent, whole)
 
 
-@pytest.mark.parametrize("name", ["driving", "driving-lstm"])
+@pytest.mark.parametrize("name", ["driving", "driving-taught-lstm"])
 def test_rows_of_a_batch_are_seen_by_their_own_cameras(name):
     """Episodes of one dataset may have been recorded by cars whose cameras are mounted differently."""
     policy, sample = sample_of(name, rows=2)
@@ -93,7 +93,7 @@ def test_rows_of_a_batch_are_seen_by_their_own_cameras(name):
 
 
 def test_the_policy_acts_when_all_sensors_have_failed():
-    policy, sample = sample_of("driving-lstm")
+    policy, sample = sample_of("driving-taught-lstm")
     keys = policy.observation_keys()
     chunk = plan(policy, without(sample.context, *keys))
     assert chunk.shape == (4, 6, 3)
@@ -106,7 +106,7 @@ def test_the_policy_acts_when_all_sensors_have_failed():
 @torch.no_grad()
 def test_acting_step_by_step_equals_learning_from_the_sequence():
     """The prediction at every frame of a window is the plan that the policy makes when it comes there by driving."""
-    policy, sample = sample_of("driving-lstm", rows=2)
+    policy, sample = sample_of("driving-taught-lstm", rows=2)
     policy.eval()
     offsets = policy.config.temporal.offsets
     learned = policy(sample)["action_loss"].prediction.view(2, len(offsets), 6, 3)
@@ -123,7 +123,7 @@ def test_acting_step_by_step_equals_learning_from_the_sequence():
 
 def test_every_frame_of_a_sequence_learns_the_waypoints_from_there_on():
     """The plans of a circle are the same at all frames, although past actions are steps and future ones waypoints."""
-    policy, sample = sample_of("driving-lstm", rows=2)
+    policy, sample = sample_of("driving-taught-lstm", rows=2)
     source, steps = drives.drives(), torch.tensor([2.0, 0.0, 0.2])
     window = next(window for window in policy.training_windows() if window.key == ACTION_KEY)
     whole = Track.of(steps.expand(2, len(window.offsets), 3).clone(), window.offsets)
@@ -248,7 +248,7 @@ def test_a_registered_encoder_is_named_in_the_config(monkeypatch):
 
 
 def test_past_words_are_asked_for_sequences_only():
-    single, sequences = (POLICIES[name].build() for name in ("driving", "driving-lstm"))
+    single, sequences = (POLICIES[name].build() for name in ("driving", "driving-taught-lstm"))
     assert WORDS_KEY not in {window.key for window in training_windows(single)}
     assert {window.key: window.offsets for window in training_windows(sequences)}[WORDS_KEY] == (-3, -2, -1)
     assert POSE_KEY not in single.observation_keys()
@@ -280,7 +280,7 @@ def test_settings_that_do_not_fit_are_refused(fields, message):
 
 
 def test_lidar_teaches_the_depths_of_pictures_and_is_not_needed_to_drive():
-    policy, sample = sample_of("driving-depth")
+    policy, sample = sample_of("driving-taught")
     assert LIDAR_KEY not in {window.key for window in policy.windows()}
     assert LIDAR_KEY in {window.key for window in training_windows(policy)}
     ahead = torch.tensor([[[5.0, 0.0, 1.5, 0.0], [7.0, 0.0, 1.5, 0.0]]]).expand(4, 2, 4)

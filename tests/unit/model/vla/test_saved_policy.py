@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.contract.registry import POLICIES, tiny_vla_config
+from tests.contract.registry import POLICIES
 from tests.contract.samples import EMBODIMENT, random_contexts
+from tests.tiny import tiny_vla_config
 from torch import Tensor
 
 from tempovla.model.vla.context_policy import base_of
@@ -20,9 +21,9 @@ from tempovla.timeline import Bundle
 from tempovla.timeline.config import config_to_json
 
 SAVED = [
-    "vla-flow-matching",
+    "vla-metaworld",
     "vla-flow-matching-all",
-    "vla-mlp-buffer",
+    "vla-mlp-gru-buffer",
     "smolvla",
     "smolvla-all",
     "statevla-policy-all",
@@ -108,7 +109,7 @@ def test_kinds_are_the_names_of_the_registry():
 
 @pytest.mark.parametrize("folder", ["saved", "bundle"])
 def test_a_vision_language_model_is_taken_from_a_policy_in_a_context(tmp_path, folder):
-    policy, other = POLICIES["vla-mlp-all"].build(), VLAModel(tiny_vla_config("mlp", layers=1))
+    policy, other = POLICIES["vla-mlp-transformer-hierarchical"].build(), VLAModel(tiny_vla_config("mlp", layers=1))
     policy.save_pretrained(tmp_path / "saved")
     bundle_of(policy).save(tmp_path / "bundle")
     other.load_vlm(tmp_path / folder)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.contract.registry import CONTEXTS, POLICIES, remembering, seeded, tiny_vla_config
+from tests.contract.policy_cases import CONTEXTS, remembering, seeded
+from tests.contract.registry import POLICIES
 from tests.contract.samples import random_contexts, random_sample
+from tests.tiny import tiny_vla_config
 from torch import Tensor
 
 from tempovla.model.vla.context_policy import ContextPolicy, with_context

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.in_process import simulators_in_process
 from tests.small_town import NEEDS, SMALL
 
 from tempovla.env.registry import simulator_name
@@ -48,7 +49,7 @@ def test_a_run_that_ended_before_its_first_scene_is_begun_again(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     from tempovla.recipe.collection.driving import collect_driving
 
-    with pytest.MonkeyPatch.context() as patch:
+    with simulators_in_process(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEMPOVLA_CACHE", str(tmp_path_factory.getbasetemp().parent / "towns"))
         path = tmp_path_factory.mktemp("city") / "data"
         collect_driving(path, collection(1), workers=1)

@@ -1,4 +1,4 @@
-"""What a model reads, as its config says it."""
+"""What a model reads of datasets, as its transforms give it."""
 
 from __future__ import annotations
 
@@ -7,64 +7,30 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from tests import recordings
+from tests.unit.recipe.datasets.reading import ACTION, DEPTH, FORCE, FRONT, STATE, Config, Deep
 
 from tempovla.data.lerobot import open_dataset
 from tempovla.recipe.datasets.config import DataConfig, MemberConfig, ObservationConfig
 from tempovla.recipe.datasets.dataset import observation_transforms
 from tempovla.recipe.datasets.dataset_mixture import load_demonstrations
-from tempovla.recipe.datasets.fits import check_fits
 from tempovla.recipe.datasets.statistics import needed_statistics
-from tempovla.recipe.datasets.streams import Streams, stream_keys
+from tempovla.recipe.datasets.streams import Streams
 from tempovla.timeline import Window
-from tempovla.timeline.streams import StreamSpec
 from tempovla.training.config import TrainConfig
 from tempovla.transform.pipeline import TransformPipeline
 
-STATE, ACTION, FORCE, FRONT = "observation.state", "action", "observation.force", "observation.images.front"
 
-
-@dataclass(frozen=True)
-class Config:
-    force: tuple[int, ...] | None = (3,)
-
-    def streams(self) -> dict[str, StreamSpec]:
-        return {
-            STATE: StreamSpec("state", (3,)),
-            FORCE: StreamSpec("state", self.force),
-            FRONT: StreamSpec("image"),
-            ACTION: StreamSpec("action", (2,)),
-        }
-
-
-def test_vectors_beside_the_state_are_read_and_normalised_like_it():
-    model = Streams.of(Config())
-    assert model == Streams((FRONT,), 3, 2, False, {FORCE: 3})
-    assert stream_keys(model) == (STATE, FORCE, ACTION, FRONT)
+def test_vectors_beside_the_state_are_normalised_like_it(tmp_path):
     settings = ObservationConfig(state_normalization="min_max")
-    assert needed_statistics(settings, Config(), True, model.vectors) == {
+    assert needed_statistics(settings, Config(), True, Streams.of(Config()).vectors) == {
         ACTION: ("mean", "std"),
         STATE: ("min", "max"),
         FORCE: ("min", "max"),
     }
-
-
-def test_a_vector_without_a_size_is_refused():
-    with pytest.raises(ValueError, match=r"streams\(\) gives no shape of 'observation.force'; give a StreamSpec"):
-        Streams.of(Config(None))
-
-
-def test_a_dataset_must_have_the_vectors_in_their_sizes(tmp_path):
     features = {FORCE: recordings.FEATURES[STATE], **{key: recordings.FEATURES[key] for key in (STATE, ACTION, FRONT)}}
-    recordings.record(tmp_path / "with", features=features)
-    recordings.record(tmp_path / "without")
-    source = open_dataset(tmp_path / "with")
-    check_fits(Config(), source)
-    _, normalize = observation_transforms(ObservationConfig(), Config(), 8, source)
+    recordings.record(tmp_path, features=features)
+    _, normalize = observation_transforms(ObservationConfig(), Config(), 8, open_dataset(tmp_path))
     assert list(normalize.offset) == [STATE, FORCE, ACTION]
-    with pytest.raises(ValueError, match=r"stream 'observation.force' has shape \(3,\), but the model reads \(6,\)"):
-        check_fits(Config((6,)), source)
-    with pytest.raises(ValueError, match=r"no stream 'observation.force'"):
-        check_fits(Config(), open_dataset(tmp_path / "without"))
 
 
 @dataclass(frozen=True)
@@ -92,24 +58,8 @@ def test_of_several_datasets_each_normalises_the_vectors_by_its_own_statistics(t
         load_demonstrations(Recipe(DataConfig(mixture=(MemberConfig(str(tmp_path / "plain")),))))
 
 
-DEPTH = "observation.depth.front"
-
-
-@dataclass(frozen=True)
-class Deep(Config):
-    def streams(self) -> dict[str, StreamSpec]:
-        return {
-            STATE: StreamSpec("state", (3,)),
-            DEPTH: StreamSpec("depth"),
-            FRONT: StreamSpec("image"),
-            ACTION: StreamSpec("action", (2,)),
-        }
-
-
-def test_depth_is_read_and_resized_beside_pictures_and_not_normalised(tmp_path):
+def test_depth_is_resized_beside_pictures_and_not_normalised(tmp_path):
     recordings.record(tmp_path / "data", (5,), recordings.FEATURES | {DEPTH: recordings.DISTANCES})
-    model = Streams.of(Deep())
-    assert (model.depths, stream_keys(model)) == ((DEPTH,), (STATE, ACTION, FRONT, DEPTH))
     recipe = Recipe(DataConfig(data_directory=str(tmp_path / "data")), Deep())
     data = load_demonstrations(recipe)
     windows = (Window(STATE, (0,)), Window(FRONT, (0,)), Window(DEPTH, (0,)), Window(ACTION, (0, 1)))

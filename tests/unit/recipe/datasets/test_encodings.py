@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.contract.registry import METAWORLD, seeded
+from tests.contract.policy_cases import seeded
+from tests.contract.registry import METAWORLD
 from tests.gripper_recordings import ACTION, FRONT, STATE, WRIST
 from tests.rounding import smooth_steps, tolerance
 from tests.tiny import original_recipe, tiny_vla_config, vla_recipe

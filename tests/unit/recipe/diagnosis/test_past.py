@@ -96,7 +96,7 @@ def recorded(lengths=(7, 5, 10)) -> MemorySource:
     return MemorySource("recorded", Embodiment("toy", 3, 4, 10.0), streams, made, {})
 
 
-CASES = ("vla-mlp-transformer", "vla-mlp-lstm", "vla-mlp-history", "vla-mlp-buffer", "vla-flow-matching-all")
+CASES = ("vla-mlp-transformer-hierarchical", "vla-mlp-gru-buffer", "vla-flow-matching-all")
 
 
 def lively(name: str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.contract.registry import CONTEXTS, in_context, remembering, seeded
+from tests.contract.policy_cases import CONTEXTS, in_context, remembering, seeded
 from tests.tiny import tiny_vla_config
 
 from tempovla.control.controller import Controller

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.contract.registry import seeded
+from tests.contract.policy_cases import seeded
 from tests.in_process import simulators_in_process
 from tests.tiny import tiny_vla_config
 

@@ -13,7 +13,17 @@ import torch
 import yaml
 from tests.gripper_recordings import ACTION, FEATURES, FRONT, STATE, WRIST, record
 from tests.rounding import tolerance
-from tests.sagr_runs import FOLLOWING, ONE_BAR, PHASE_A, RAMP, ended_at, record_moves, sagr_recipe, train_spread
+from tests.sagr_runs import (
+    EVERY_STEP,
+    FOLLOWING,
+    ONE_BAR,
+    PHASE_A,
+    RAMP,
+    ended_at,
+    record_moves,
+    sagr_recipe,
+    train_spread,
+)
 from tests.tiny import tiny_sagr_config
 from tests.trained import act, assert_same, logged
 from tests.unit.recipe.mixtures import DIMS, LARGE, SIDE, SMALL, member, record_body
@@ -54,7 +64,7 @@ def whole(tmp_path_factory, recorded) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
-        train_sagr(sagr_recipe(recorded, FOLLOWING), folder / "run")
+        train_sagr(sagr_recipe(recorded, FOLLOWING, **EVERY_STEP), folder / "run")
     return folder / "run"
 
 
@@ -334,7 +344,7 @@ def test_recomputed_activations_change_nothing(tmp_path, recorded):
 
 def test_adapters_train_resume_and_act(tmp_path, recorded):
     pytest.importorskip("peft")
-    recipe = sagr_recipe(recorded, {"lora": LoRAConfig(r=2, alpha=4.0)})
+    recipe = sagr_recipe(recorded, {"lora": LoRAConfig(r=2, alpha=4.0)}, **EVERY_STEP)
     result = train_sagr(recipe, tmp_path / "run")
     folders = (tmp_path / "run/checkpoints" / f"step_{step:08d}" for step in (1, 6))
     before, after = (Bundle.load(folder).weights for folder in folders)

@@ -38,6 +38,8 @@ gymnasium = pytest.importorskip("gymnasium")
 
 LENGTH, UPDATES, SAVED = 40, 60, 23
 """Control steps of an episode, updates of a run, and the update after which a checkpoint is saved: in an episode."""
+LATE = f"checkpoints/step_{2 * SAVED:08d}"
+"""One that was saved near the end, behind all episodes."""
 TIMES = ("samples_per_s", "cpu_s")
 
 
@@ -153,7 +155,7 @@ def test_a_run_that_lost_the_link_to_its_latest_checkpoint_keeps_its_replay(tmp_
     with pytest.raises(ValueError, match="holds a run with checkpoints up to step 60; resume from"):
         train_world_model(recipe_of(), run)
     (run / "checkpoint_latest").unlink()
-    train_world_model(recipe_of(), run, resume=run / f"checkpoints/step_{SAVED:08d}")
+    train_world_model(recipe_of(), run, resume=run / LATE)
     assert_same_run(whole, run)
 
 
@@ -265,7 +267,7 @@ def test_the_replay_of_another_task_settings_or_simulator_is_refused_and_stays(t
 def test_a_run_with_a_damaged_replay_loses_nothing_and_goes_on_once_it_is_mended(tmp_path, whole, damage, told):
     run = tmp_path / "run"
     shutil.copytree(whole, run, symlinks=True)
-    second, resume = run / "replay/episode_00000001.safetensors", run / f"checkpoints/step_{SAVED:08d}"
+    second, resume = run / "replay/episode_00000001.safetensors", run / LATE
     kept = second.read_bytes()
     damage(second)
     before = {path: path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file() and path.name != ".lock"}

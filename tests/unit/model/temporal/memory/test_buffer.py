@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.contract.registry import seeded
+from tests.contract.policy_cases import seeded
 from torch import nn
 from torch.nn import functional as F
 

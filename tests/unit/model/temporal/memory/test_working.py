@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tests.contract.registry import seeded
+from tests.contract.policy_cases import seeded
 from torch import nn
 
 from tempovla.model.temporal.memory.slots import SlotAttention
