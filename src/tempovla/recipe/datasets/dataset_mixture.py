@@ -322,6 +322,7 @@ def open_member(config: MemberConfig, recipe: Recipe) -> Member:
         keys=config.stream_keys,
         default_instruction=data.default_instruction,
         libero_images=config.libero_images,
+        nuscenes=data.nuscenes,
     )
     check_words(source)
     if config.has_gripper and not model.has_gripper:

@@ -113,6 +113,7 @@ def diagnose_memory(
             keys=recipe.data.stream_keys,
             default_instruction=recipe.data.default_instruction,
             libero_images=recipe.data.libero_images,
+            nuscenes=recipe.data.nuscenes,
         )
         check_fits(recipe.model, source)
     reads_state = Streams.of(recipe.model).robot_state_dim is not None
