@@ -29,6 +29,8 @@ from tempovla.timeline.driving import (
     LIGHT_STATES,
     RADAR_KEY,
     RADAR_NAMES,
+    ROAD_KEY,
+    ROAD_NAMES,
     STATE_NAMES,
 )
 from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, POSE_KEY, STATE_KEY
@@ -39,6 +41,8 @@ COLUMNS = {LIDAR_KEY: LIDAR_NAMES, RADAR_KEY: RADAR_NAMES, IMU_KEY: IMU_NAMES}
 COUNTS = {LIDAR_KEY: 40, RADAR_KEY: 6, IMU_KEY: 5}
 BOXES = 4
 """Road users at a control step at the most."""
+ROAD = 24
+"""Squares of the road at a control step at the most."""
 LANGUAGE = LLMBackboneConfig(
     architecture={
         "model_type": "qwen2",
@@ -87,6 +91,7 @@ def streams() -> dict[str, StreamInfo]:
         POSE_KEY: StreamInfo("state", (3,), "float32", rate),
         ACTION_KEY: StreamInfo("action", (len(ACTION_NAMES),), "float32", rate, ACTION_NAMES),
         BOXES_KEY: StreamInfo("points", (BOXES, len(BOX_NAMES)), "float32", rate, BOX_NAMES),
+        ROAD_KEY: StreamInfo("points", (ROAD, len(ROAD_NAMES)), "float32", rate, ROAD_NAMES),
         LIGHT_KEY: StreamInfo("state", (len(LIGHT_NAMES),), "float32", rate, LIGHT_NAMES),
         **{camera: StreamInfo("image", (HEIGHT, WIDTH, 3), "uint8", rate) for camera in CAMERAS},
         **{
@@ -122,6 +127,8 @@ def drive(seed: int, length: int = 12) -> MemoryEpisode:
     boxes[:, 0] = [5.0, 0.0, 0.1, 4.5, 1.9, speed, 0.0, 1.0, 0.0]
     boxes[:, 1] = [-3.0, 2.0, 3.1, 4.5, 1.9, 0.0, 0.0, 0.0, 0.0]
     values[BOXES_KEY] = boxes
+    ahead, left = np.meshgrid(np.arange(-3.5, 4.5), np.arange(-0.5, 2.0), indexing="ij")
+    values[ROAD_KEY] = np.tile(np.stack([ahead.ravel(), left.ravel()], axis=1).astype(np.float32), (length, 1, 1))
     values[LIGHT_KEY] = np.full((length, 1), seed % len(LIGHT_STATES), np.float32)
     values[IMU_KEY][..., 0] = np.linspace(-0.4, 0.0, COUNTS[IMU_KEY], dtype=np.float32)
     return MemoryEpisode(tuple(COMMANDS[command] for command in commands), length, values)

@@ -106,6 +106,14 @@ def picture(time_us: int, channel: int) -> np.ndarray:
     return np.full((HEIGHT, WIDTH, 3), (time_us // 1000 % 200, 40 * channel, 128), np.uint8)
 
 
+def distances(time_us: int, channel: int) -> np.ndarray:
+    """(8, 16, 1) distances that differ by place, time and camera [m]; the first row has no reading."""
+    metres = np.full((HEIGHT, WIDTH, 1), 2.5 + channel + time_us // 1000 % 200, np.float32)
+    metres += np.arange(HEIGHT, dtype=np.float32)[:, None, None]
+    metres[0] = 0
+    return metres
+
+
 def boxes_at(time_s: float) -> list[Box]:
     """A car that drives east, and a pedestrian who appears after half a second."""
     car = Box(
@@ -170,6 +178,7 @@ def write_scene(
     can: bool = True,
     commands: Sequence[str] = (),
     perturbed: Sequence[bool] = (),
+    depth: bool = False,
 ) -> None:
     """Write one scene of so many key frames."""
     until_s = 0.5 * (key_frames - 1)
@@ -178,7 +187,8 @@ def write_scene(
     for index, channel in enumerate(CAMERA_CHANNELS):
         for time_s, key in sweep_times(rates.camera, until_s, random):
             ego = ego_at(time_s, seed)
-            scene.add_camera(channel, ego.time_us, picture(ego.time_us, index), ego, key)
+            metres = distances(ego.time_us, index) if depth else None
+            scene.add_camera(channel, ego.time_us, picture(ego.time_us, index), ego, key, metres)
     for time_s, key in sweep_times(rates.lidar, until_s, np.random.default_rng(seed)):
         time_s = round(2 * time_s) / 2 if key else time_s  # a key frame is the LiDAR's
         ego = ego_at(time_s, seed)

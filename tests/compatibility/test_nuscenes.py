@@ -12,15 +12,57 @@ import numpy as np
 import pytest
 from tests.nuscenes_scenes import Rates, write
 
-from tempovla.data.nuscenes.layout import CAMERA_CHANNELS
+from tempovla.data.nuscenes.layout import CAMERA_CHANNELS, LIDAR_CHANNEL, RADAR_CHANNELS
 from tempovla.data.nuscenes.poses import inverse, move_points, yaws
+from tempovla.data.nuscenes.scenes import SceneTable
+from tempovla.data.nuscenes.sensors import SensorReader
 from tempovla.data.nuscenes.source import NuScenesSource, open_nuscenes
+from tempovla.data.nuscenes.tables import find_version, read_tables
 from tempovla.timeline.driving import LIDAR_KEY, RADAR_KEY
 from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, POSE_KEY, STATE_KEY
 
 ALIKE = 1e-6
-FLOAT32 = 4e-6
-"""How far two roundings to float32 of coordinates up to 64 m lie apart at most."""
+EXACT = 1e-9
+"""Of points before they are rounded to float32 [m]."""
+FLOAT32 = 2.0**-18
+"""Distance of two neighbouring numbers of float32 from 32 to 64 m: py123d rounds points, too [m]."""
+
+
+def assert_alike(own: np.ndarray, exact: np.ndarray, theirs: np.ndarray) -> None:
+    """Assert that points are what another tool computes in float64, and that they are rounded to float32 once.
+
+    Args:
+        own: as they are read, float32.
+        exact: the same ones before they are rounded.
+        theirs: float64.
+    """
+    np.testing.assert_allclose(exact, theirs, rtol=0, atol=EXACT)
+    assert (own == exact.astype(np.float32)).all()
+    assert (np.abs(own - theirs) <= np.spacing(np.abs(own)) / 2 + EXACT).all()
+
+
+class Exact:
+    """The readings of a folder as its source reads them, before they are rounded to float32."""
+
+    def __init__(self, root: Path, source: NuScenesSource) -> None:
+        self.source, self.table = source, SceneTable(read_tables(root, find_version(root, None)))
+        self.reader = SensorReader(self.table, "error", source.rate_hz)
+
+    def lidar(self, episode: int, step: int) -> np.ndarray:
+        scene, pose = self.table.scene(episode), self.source.ego_poses(episode)[step]
+        channel = scene.channels[LIDAR_CHANNEL]
+        (reading,), _ = self.reader.newest(scene, channel, scene.times_us[[step]])
+        points = self.reader.lidar(int(reading), channel, pose, self.source.streams[LIDAR_KEY].shape[0])
+        assert points is not None
+        return points[~np.isnan(points).any(axis=1)]
+
+    def radar(self, episode: int, step: int) -> np.ndarray:
+        scene, pose = self.table.scene(episode), self.source.ego_poses(episode)[step]
+        channels = [scene.channels[name] for name in RADAR_CHANNELS]
+        readings = [self.reader.newest(scene, each, scene.times_us[[step]])[0][0] for each in channels]
+        points = self.reader.radar(readings, channels, pose, self.source.streams[RADAR_KEY].shape[0])
+        assert points is not None
+        return points[~np.isnan(points).any(axis=1)]
 
 
 @pytest.fixture(scope="session")
@@ -66,14 +108,15 @@ def test_the_devkit_reads_the_same(
     root = request.getfixturevalue(recording)
     theirs = read_by(nuscenes_python, "nuscenes_side.py", root, tmp_path / "read.npz")
     source = open_nuscenes(root)
+    exact = Exact(root, source)
     assert sum(name.endswith("/pose") for name in theirs) == len(steps(source))
     for episode, step in steps(source):
         name = f"{episode}/{step}/"
         pose = source.ego_poses(episode)[step]
         np.testing.assert_allclose(pose, theirs[name + "pose"], atol=ALIKE)
         lidar, radar = (present(source, episode, key, step) for key in (LIDAR_KEY, RADAR_KEY))
-        np.testing.assert_allclose(lidar, theirs[name + "lidar"], atol=FLOAT32)
-        np.testing.assert_allclose(radar, theirs[name + "radar"], atol=FLOAT32)
+        assert_alike(lidar, exact.lidar(episode, step), theirs[name + "lidar"])
+        assert_alike(radar, exact.radar(episode, step), theirs[name + "radar"])
         boxes = source.boxes(episode, step)
         own = np.concatenate([boxes.center, boxes.size, boxes.yaw[:, None], boxes.velocity], axis=1)
         np.testing.assert_allclose(own, theirs[name + "boxes"], atol=ALIKE)
@@ -116,7 +159,7 @@ def test_py123d_reads_the_same(key_frames: Path, jittered: Path, tmp_path: Path,
             np.testing.assert_allclose(pose, theirs[name + "pose"], atol=ALIKE)
             assert theirs[name + "cameras"] == len(CAMERA_CHANNELS)
             lidar = present(source, episode, LIDAR_KEY, step)
-            np.testing.assert_allclose(lidar[:, :3], theirs[name + "lidar"], atol=FLOAT32)
+            np.testing.assert_allclose(lidar[:, :3], theirs[name + "lidar"], rtol=0, atol=FLOAT32)
             assert (lidar[:, 3] == theirs[name + "intensity"]).all()
             boxes = source.boxes(episode, step)
             centers = move_points(pose, boxes.center)
@@ -127,4 +170,4 @@ def test_py123d_reads_the_same(key_frames: Path, jittered: Path, tmp_path: Path,
             np.testing.assert_allclose(speeds, turned, atol=ALIKE)
             if root == key_frames:  # they take a radar's key frame, which may lie in the future
                 radar = present(source, episode, RADAR_KEY, step)
-                np.testing.assert_allclose(radar, theirs[name + "radar"], atol=FLOAT32)
+                np.testing.assert_allclose(radar, theirs[name + "radar"], rtol=0, atol=FLOAT32)

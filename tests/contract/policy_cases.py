@@ -28,7 +28,7 @@ from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.model.world_model.rssm_config import RSSMConfig
 from tempovla.timeline import Embodiment, Policy
-from tempovla.timeline.driving import BOX_NAMES, BOXES_KEY, LIGHT_KEY, LIGHT_NAMES
+from tempovla.timeline.driving import BOX_NAMES, BOXES_KEY, LIGHT_KEY, LIGHT_NAMES, ROAD_KEY, ROAD_NAMES
 from tempovla.timeline.keys import POSE_KEY, REWARD_KEY, TERMINATED_KEY, TOKENS_KEY, dims_key
 
 WRIST = "observation.images.wrist"
@@ -165,7 +165,11 @@ def driving(head: str = "mlp", **options: Any) -> PolicyCase:
     config = drives.tiny_config(action_head=head, **options)
     pictures = dict.fromkeys(drives.CAMERAS, (3, drives.HEIGHT, drives.WIDTH))
     points = {key: (drives.COUNTS[key], len(names)) for key, names in drives.COLUMNS.items()}
-    taught = {BOXES_KEY: (drives.BOXES, len(BOX_NAMES)), LIGHT_KEY: (len(LIGHT_NAMES),)}
+    taught = {
+        BOXES_KEY: (drives.BOXES, len(BOX_NAMES)),
+        ROAD_KEY: (drives.ROAD, len(ROAD_NAMES)),
+        LIGHT_KEY: (len(LIGHT_NAMES),),
+    }
     shapes = {**pictures, **points, **taught, STATE: (4,), POSE_KEY: (3,), ACTION: (3,), TOKENS_KEY: (6,)}
     windows = MultiSensorVLA(config).training_windows()
     read = {window.key for window in windows} | {TOKENS_KEY}

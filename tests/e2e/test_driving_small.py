@@ -22,6 +22,8 @@ for name in NEEDS:
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "driving_city.yaml"
 TOWN = ("--town", "crossing", "--vehicles", 6, "--pedestrians", 4, "--route_least_m", 100, "--route_most_m", 150)
+DEPTH_KEY = "observation.depth.front"
+DEPTH = {"encoder": "depth", "output_dim": 16, "kind": "depth", "shape": [56, 100, 1], "key": DEPTH_KEY}
 SMALL = {
     "model.image_size": "[56, 96]",
     "model.front_tokens": "[2, 3]",
@@ -31,6 +33,7 @@ SMALL = {
     "model.width": 16,
     "model.max_lidar_points": 512,
     "model.feature_dim": 32,
+    "model.own_sensors": json.dumps({"depth": DEPTH}),
     "data.validation_batches": 1,
     "training.batch_size": 2,
     "training.train_steps": 4,
@@ -57,14 +60,17 @@ def test_from_scenes_to_a_drive_without_lidar_by_the_command_line(tempovla, tmp_
     tempovla(
         *("collect", "driving", "--tasks", "day,night", "--scenes", 2, "--seconds", 5, "--seed", 2, *TOWN),
         *("--image_height", 56, "--image_width", 100, "--supersample", 1, "--lidar_azimuths", 60),
-        *("--workers", 1, "--out", "city"),
+        *("--depth", "true", "--workers", 1, "--out", "city"),
     )
     source = open_nuscenes("city")
     assert len(source) == 2
     assert source.recording["image_height"] == 56
+    assert source.streams[DEPTH_KEY].shape == (56, 100, 1)
     small = [word for name, value in SMALL.items() for word in (f"--{name}", value)]
     tempovla("train", "driving", "--config", CONFIG, "--dataset", "city", *small, "--out", "run")
     checkpoint = ("--checkpoint", "run/checkpoint_latest")
+    bundle = json.loads((tmp_path / "run" / "checkpoint_latest" / "bundle.json").read_text())
+    assert DEPTH_KEY in {window["key"] for window in bundle["windows"]}
     tempovla("eval", "offline", *checkpoint, "--dataset", "city", "--split", "all", "--json", "offline.json")
     assert json.loads((tmp_path / "offline.json").read_text())
     tempovla(

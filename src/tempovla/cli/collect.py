@@ -12,6 +12,7 @@ from tempovla.recipe.collection.collect import Collection, experts_of, measure_e
 from tempovla.recipe.collection.registry import IN_SCENES, collect
 from tempovla.recipe.settings.parser import ArgumentParser, add_other_name, build_parser
 from tempovla.report.tables import attempts_table
+from tempovla.timeline.arguments import with_noun
 
 EXAMPLES = """
 tempovla {name} {example} --episodes 20 --out outputs/data
@@ -102,10 +103,12 @@ def run(name: str, args: Namespace) -> Outcome:
         return Outcome("\n".join(attempts_table(measured)), measured)
     found = collect(args.out, collection, workers=args.workers)
     if "expert" not in found:
-        return Outcome(f"{args.out}: {found['episodes']} episodes, {found['frames']} frames", found)
+        played = f"{with_noun(found['episodes'], 'episode')}, {with_noun(found['frames'], 'frame')}"
+        return Outcome(f"{args.out}: {played}", found)
     if scenes is not None:
-        written = "1 scene" if scenes == 1 else f"{scenes} scenes"
-        return Outcome("\n".join([f"{args.out}: {written}", *attempts_table(found["expert"])]), found)
-    shown = "1 demonstration" if args.episodes == 1 else f"{args.episodes} demonstrations"
+        return Outcome(
+            "\n".join([f"{args.out}: {with_noun(scenes, 'scene')}", *attempts_table(found["expert"])]), found
+        )
+    shown = with_noun(args.episodes, "demonstration")
     head = f"{args.out}: {shown} of {'one task' if len(tasks) == 1 else f'each of {len(tasks)} tasks'}"
     return Outcome("\n".join([head, *attempts_table(found["expert"])]), found)

@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 from tempovla.cli.command import Outcome, add_depth_unit, add_json_option, add_libero_images
 from tempovla.data.convert import convert
 from tempovla.recipe.settings.parser import ArgumentParser, build_parser
+from tempovla.timeline.arguments import with_noun
 
 EXAMPLES = """
 tempovla data convert recordings/v21 recordings/v30
@@ -30,4 +31,4 @@ def build(name: str, summary: str) -> ArgumentParser:
 def run(name: str, args: Namespace) -> Outcome:
     """Convert the dataset."""
     episodes = convert(args.source, args.target, depth_unit=args.depth_unit, libero_images=args.libero_images)
-    return Outcome(f"{args.target}: {episodes} episodes", {"root": args.target, "episodes": episodes})
+    return Outcome(f"{args.target}: {with_noun(episodes, 'episode')}", {"root": args.target, "episodes": episodes})

@@ -104,7 +104,10 @@ def build(name: str, summary: str) -> ArgumentParser:
         "--record_cameras", metavar="A,B", help="cameras that --record shows beside those that the policy sees"
     )
     parser.add_argument(
-        "--videos", metavar="DIR", help="folder for videos of one success and one failure of every task"
+        "--videos",
+        metavar="DIR",
+        help="folder for videos of one success and one failure of every task; where the extra viz is installed, with "
+        "recordings for rerun (.rrd) beside them",
     )
     parser.add_class_arguments(EvaluationConfig)
     for other in ("--trials", "--num_trials"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from tempovla.cli.command import Outcome, add_json_option, comma_separated
+from tempovla.recipe.evaluation.comparison import compare_figures
 from tempovla.recipe.settings.parser import ArgumentParser, build_parser
 from tempovla.report.page import write_report
 from tempovla.report.run import BaselineName
@@ -45,5 +46,6 @@ def run(name: str, args: Namespace) -> Outcome:
         baselines={name: Path(path) for name, path in given.items() if path is not None},
         curves=[Path(folder) for folders in args.curves for folder in comma_separated(folders)],
         title=args.title,
+        compare=compare_figures,
     )
     return Outcome(str(path), {"report": str(path)})

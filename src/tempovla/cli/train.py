@@ -12,6 +12,7 @@ from tempovla.recipe.settings.parser import ArgumentParser
 from tempovla.recipe.settings.recipe_parser import add_recipe, recipe_of_arguments, start_recipe_parser
 from tempovla.recipe.systems.registry import find_system
 from tempovla.recipe.train import train
+from tempovla.timeline.arguments import with_noun
 from tempovla.training.result import FitResult
 
 
@@ -47,7 +48,7 @@ def run(name: str, args: Namespace) -> Outcome:
 
 
 def _line(result: FitResult) -> str:
-    return f"{result.train_step} steps, {result.checkpoint}"
+    return f"{with_noun(result.train_step, 'step')}, {result.checkpoint}"
 
 
 def _figures(result: FitResult) -> Mapping[str, Any]:

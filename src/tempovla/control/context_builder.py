@@ -96,7 +96,10 @@ class ContextBuilder:
         """
         wanted = sorted(key for key in self._offsets if key != ACTION_KEY)
         names_a_stream = any(key in wanted or key.startswith(OBSERVATION_PREFIX) for key in observation)
-        if wanted and not names_a_stream:  # a blind policy reads no picture, though its windows have one
+        has_nothing = not observation and self._optional.issuperset(wanted)
+        if (
+            wanted and not names_a_stream and not has_nothing
+        ):  # a blind policy reads no picture, though a window has one
             raise ValueError(
                 f"the observation of row {row} has streams {sorted(observation)}, but the policy reads {wanted}; give "
                 "them under these names"

@@ -191,7 +191,8 @@ class Controller:
         chunk, state = self.decide(prepared, state, explores=explores)
         actions = self.transform.inverse(replace(chunk, task=prepared.task))
         weights = self.policy.parameters() if isinstance(self.policy, torch.nn.Module) else iter(())
-        check_actions(actions.value, self.origin or "the policy", next((each.dtype for each in weights), None))
+        dtype, seen = next((each.dtype for each in weights), None), (*context.past.items(), *context.now.items())
+        check_actions(actions.value, self.origin or "the policy", dtype, seen)
         return actions, state
 
     @torch.inference_mode()

@@ -15,7 +15,14 @@ from tempovla.control.depths import as_depth
 from tempovla.control.pictures import WANTED, as_frames
 from tempovla.timeline import Embodiment, Window
 from tempovla.timeline.arguments import brief
-from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, POINTS_KEY_PREFIX, STATE_KEY, is_outcome
+from tempovla.timeline.keys import (
+    ACTION_KEY,
+    IMAGE_KEY_PREFIX,
+    OBSERVATION_PREFIX,
+    POINTS_KEY_PREFIX,
+    STATE_KEY,
+    is_outcome,
+)
 from tempovla.transform.blind import BlankImages
 from tempovla.transform.depth import ResizeDepth
 from tempovla.transform.join import JoinStreams
@@ -53,10 +60,12 @@ class Reads:
 
     @property
     def in_words(self) -> str:
-        """The streams and the instruction that an observation must hold, for people."""
+        """The streams and the instruction that an observation must hold, and what it may hold, for people."""
         parts = [f"{key!r} (or {', '.join(map(repr, parts))})" for key, parts in self.joined.items()]
         words = [repr(TASK_KEY)] if self.instruction else []
-        return ", ".join([*map(repr, self.required), *parts, *words])
+        needed = ", ".join([*map(repr, self.required), *parts, *words]) or "nothing"
+        spare = ", ".join(map(repr, sorted(self.optional)))
+        return needed + (f", and where there are {spare}" if spare else "")
 
     @classmethod
     def of(
@@ -146,6 +155,16 @@ def read_observation(observation: Mapping[str, Any], reads: Reads) -> Rows:
         raise ValueError(
             f"the observation lacks {missing}: it holds {sorted(map(str, observation))}, and the policy reads "
             f"{sorted(reads.required)}{told}{_hint(missing, observation, reads)}"
+        )
+    others = [key for key in observation if key != TASK_KEY]
+    if (
+        reads.optional
+        and others
+        and not any(str(key).startswith((*reads.accepted, OBSERVATION_PREFIX)) for key in others)
+    ):
+        raise ValueError(
+            f"the observation holds {sorted(map(str, others))}, but the policy reads {sorted(reads.optional)}"
+            f"{_hint(sorted(reads.optional), observation, reads)}; give the streams that there are under these names"
         )
     tensors = [value for key, value in observation.items() if key in reads.accepted and isinstance(value, torch.Tensor)]
     arrays = {key: _array(key, value, reads) for key, value in observation.items() if key in reads.accepted}

@@ -5,7 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+from tempovla.timeline.driving import BOXES_KEY, LIGHT_KEY
 from tempovla.timeline.source import StreamTable
+
+_WHENCE: Mapping[str, str] = {
+    BOXES_KEY: "scenes that are annotated have it: give some, or train with model.occupancy_weight=0",
+    LIGHT_KEY: "scenes of `tempovla collect driving` have it since that notes the next traffic light: collect them "
+    "anew with this version, or train with model.light_weight=0",
+}
+"""Where streams come from that only some datasets of their format have."""
 
 
 class DatasetError(ValueError):
@@ -35,10 +43,14 @@ def refuse_left_out(streams: Mapping[str, object], keys: Iterable[str], where: s
 
 
 def unknown_stream(key: str, known: Iterable[str], where: str) -> UnknownStreamError:
-    """The error for a stream that `where` does not have: why it is left out, or the nearest names that it has."""
+    """The error for a stream that `where` does not have: why it is left out, where it comes from, or the nearest names
+    that there are.
+    """
     for described in (key, key.partition(".")[0]):
         if isinstance(known, StreamTable) and described in known.left_out:
             return UnknownStreamError(f"{where}: stream {key!r} is left out: {known.left_out[described]}")
+    if key in _WHENCE:
+        return UnknownStreamError(f"{where}: no stream {key!r}; {_WHENCE[key]}")
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names)}"

@@ -171,6 +171,10 @@ class JoinedSource:
         own = embodiment_of(self.source, episode)
         return self.embodiment if own is self.source.embodiment else self._renamed(own)
 
+    def origin(self, episode: int) -> tuple[EpisodeSource, int]:
+        """Return the source, and the number of an episode there; see `window.origin_of`."""
+        return self.source, episode
+
     def _renamed(self, body: Embodiment) -> Embodiment:
         known = {camera.stream: camera for camera in body.cameras}
         body = body.with_cameras(

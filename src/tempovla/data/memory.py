@@ -215,6 +215,10 @@ class StepSource(MemorySource):
         """Return the body in one episode; see `window.embodiment_of`."""
         return embodiment_of(self._source, episode)
 
+    def origin(self, episode: int) -> tuple[EpisodeSource, int]:
+        """Return the source, and the number of an episode there; see `window.origin_of`."""
+        return self._source, episode
+
     def timestamps(self, episode: int, key: str) -> NDArray[np.float64]:
         """Return (N,) times of the stream's samples [s] since the episode's start."""
         if key in self._source.streams:

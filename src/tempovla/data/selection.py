@@ -122,7 +122,7 @@ class Selection:
         return identity_of(self._source, keys).with_facts(chosen | {"data.max_len_data": self._max_length})
 
     def origin(self, episode: int) -> tuple[EpisodeSource, int]:
-        """Return the source, and the number of an episode there."""
+        """Return the source, and the number of an episode there; see `window.origin_of`."""
         self.episode(episode)
         return self._source, int(self._episodes[episode])
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError, unknown_stream
 from tempovla.data.loader import read_windows
+from tempovla.timeline.arguments import with_noun
 from tempovla.timeline.noise import mix_seed
 from tempovla.timeline.sample import TimelineSample
 from tempovla.timeline.source import EpisodeSource
@@ -96,7 +97,9 @@ class SequenceSampler:
         """Return the episodes (B,) and first steps (B,) of the rows of one draw; see `draw`."""
         count = len(self.source) if episodes is None else episodes
         if not 0 <= count <= len(self.source):
-            raise DatasetError(f"{self.source.name}: has {len(self.source)} episodes, not {count}; give no more")
+            raise DatasetError(
+                f"{self.source.name}: has {with_noun(len(self.source), 'episode')}, not {count}; give no more"
+            )
         first, lengths = self._sampled(count)
         ends = np.cumsum(self._rows_of(lengths))
         if not len(ends) or ends[-1] == 0:

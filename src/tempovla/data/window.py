@@ -112,6 +112,17 @@ def embodiment_of(source: EpisodeSource, episode: int) -> Embodiment:
     return source.embodiment if own is None else own(episode)
 
 
+def origin_of(source: EpisodeSource, episode: int) -> tuple[EpisodeSource, int]:
+    """Return the source that was opened, behind selections, joined streams and preloading, and the number of an episode
+    there: it knows what no stream tells, such as the map of a scene.
+
+    A source that is made from another one has a method `origin`, which returns that and the number of an episode there.
+    """
+    while (origin := getattr(source, "origin", None)) is not None:
+        source, episode = origin(episode)
+    return source, episode
+
+
 def read_part(
     source: EpisodeSource, part: StreamPart, episodes: NDArray[np.int64], steps: NDArray[np.int64]
 ) -> Reading:

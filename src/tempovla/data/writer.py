@@ -268,7 +268,8 @@ class DatasetWriter:
             self._release()
 
     def _disk_errors_told(self, doing: str) -> AbstractContextManager[None]:
-        return disk_errors_told(self.root, doing, f"the {len(self)} episodes written", self._store.discard_unfinished)
+        safe = f"the episodes written, {len(self)} in all,"
+        return disk_errors_told(self.root, doing, safe, self._store.discard_unfinished)
 
     def _refuse_other_layout(self, version: str, fps: float, features: Mapping[str, Feature]) -> None:
         if version != "v3.0":

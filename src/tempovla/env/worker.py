@@ -75,6 +75,7 @@ class Worker:
         self._send(method, args)
 
     def _send(self, request: Any, args: tuple[Any, ...]) -> None:
+        self._check_open()
         try:
             self._connection.send((request, args))
         except (BrokenPipeError, ConnectionResetError) as error:
@@ -84,10 +85,11 @@ class Worker:
         """Wait for the oldest outstanding answer.
 
         Raises:
-            ValueError: what the object raised about its arguments.
+            ValueError: what the object raised about its arguments, or that this was closed.
             ModuleNotFoundError: if the process lacks a package.
             WorkerDiedError: if the process is gone; its own words are on stderr.
         """
+        self._check_open()
         try:
             answer = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:
@@ -105,6 +107,10 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def _check_open(self) -> None:
+        if self._connection.closed:
+            raise ValueError("this environment is closed; make a new one")
 
     def _died(self) -> WorkerDiedError:
         code = self._process.wait()

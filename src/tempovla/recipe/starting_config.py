@@ -20,6 +20,7 @@ from tempovla.data.stream_keys import OPTIONS, Keys, StreamKeys, suggested, vect
 from tempovla.data.words import words_told
 from tempovla.recipe.datasets.gripper import gripper_problem
 from tempovla.recipe.settings.config_files import PACKAGED
+from tempovla.timeline.arguments import with_noun
 from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, STATE_KEY
 from tempovla.timeline.source import EpisodeSource
 
@@ -145,7 +146,8 @@ def starting_config(
     _infer_sizes(source, found)
     _infer_split(source, found)
     robot = f", robot {facts['robot_type']}" if facts["robot_type"] else ""
-    title = f"{source.name}: {_episodes(facts['episodes'])}, {facts['frames']} steps at {facts['fps']:g} Hz{robot}"
+    played = f"{with_noun(facts['episodes'], 'episode')}, {with_noun(facts['frames'], 'step')}"
+    title = f"{source.name}: {played} at {facts['fps']:g} Hz{robot}"
     return StartingConfig(found.values, found.as_text(title))
 
 
@@ -322,14 +324,10 @@ def _infer_sizes(source: EpisodeSource, found: _Inferred) -> None:
 def _infer_split(source: EpisodeSource, found: _Inferred) -> None:
     """Whether some episodes are held out."""
     if len(source) < FEWEST_EPISODES:
-        found.set("data.train_split", 1.0, f"too few to hold some out: {_episodes(len(source))}")
+        found.set("data.train_split", 1.0, f"too few to hold some out: {with_noun(len(source), 'episode')}")
         return
     found.set("data.train_split", 0.9, f"a tenth of its {len(source)} episodes validates the training")
     found.set("training.validation_interval", VALIDATION_INTERVAL, "steps between two validations")
-
-
-def _episodes(count: int) -> str:
-    return f"{count} episode{'' if count == 1 else 's'}"
 
 
 def _names(source: EpisodeSource, key: str) -> str:

@@ -32,13 +32,18 @@ def with_baselines(results: Results, baselines: Mapping[BaselineName, Path], own
             policy the right instruction where a wrong one is claimed.
     """
     for name, path in baselines.items():
-        file = path if path.suffix == ".json" and not path.is_dir() else path / "results.json"
+        file = file_of(path)
         if file.exists() and own is not None and own.exists() and file.samefile(own):
             raise ValueError(
                 f"--{name} {path} is the evaluation that the report is about; give that of the {_WHOSE[name]}"
             )
         results = _with_baseline(results, name, read_results_file(file), file)
     return results
+
+
+def file_of(path: Path) -> Path:
+    """Return the results.json of an evaluation that is named by its folder or by the file itself."""
+    return path if path.suffix == ".json" and not path.is_dir() else path / "results.json"
 
 
 def _with_baseline(results: Results, name: BaselineName, other: Results, file: Path) -> Results:
@@ -62,25 +67,31 @@ def _with_baseline(results: Results, name: BaselineName, other: Results, file: P
     tasks = tuple(_replaced(task, name, theirs[task.name].policy) for task in results.tasks)
     same_scope = all(task.counted == theirs[task.name].counted for task in results.tasks)
     mean = other.mean if same_scope else plain_mean(tuple(theirs[task.name] for task in tasks if task.counted))
-    remarks = (*results.remarks, *_unlike(results, name, other))
+    remarks = (*results.remarks, *unlike(results, name, other))
     return replace(results, tasks=tasks, mean=_replaced(results.mean, name, mean.policy), remarks=remarks)
 
 
-def _unlike(results: Results, name: BaselineName, other: Results) -> list[str]:
-    """A sentence if the baseline's episodes are not the policy's, by what both files tell of them."""
+def unlike(results: Results, name: BaselineName, other: Results) -> list[str]:
+    """Return a sentence if the baseline's episodes are not the policy's, by what both files tell of them.
+
+    Args:
+        results: of the policy.
+        name: of the baseline.
+        other: results of the baseline.
+    """
     ours, theirs = results.simulator, other.simulator
-    unlike = []
+    differing = []
     if ours and theirs:
-        unlike = [
+        differing = [
             (key, ours.get(key), theirs.get(key))
             for key in {**ours, **theirs}
             if ours.get(key) != theirs.get(key) and key not in _EXPECTED[name]
         ]
     if None not in (results.seed, other.seed) and results.seed != other.seed:
-        unlike.append(("seed", results.seed, other.seed))
-    if not unlike:
+        differing.append(("seed", results.seed, other.seed))
+    if not differing:
         return []
-    told = "; ".join(f"{key} is {_shown(one)} here and {_shown(another)} there" for key, one, another in unlike)
+    told = "; ".join(f"{key} is {_shown(one)} here and {_shown(another)} there" for key, one, another in differing)
     return [f"The {_WHOSE[name]} was evaluated on other episodes than the policy: {told}."]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tempovla.timeline.arguments import with_noun
+
 FORMATS = {"v2.1": "LeRobot v2.1", "v3.0": "LeRobot v3.0", "libero-hdf5": "LIBERO's HDF5"}
 SHOWN = ("mean", "std", "min", "q01", "q99", "max")
 
@@ -16,7 +18,7 @@ def dataset_lines(facts: dict[str, Any]) -> str:
     robot = f", robot {facts['robot_type']}" if facts["robot_type"] else ""
     lines = [
         f"{facts['root']}: {FORMATS.get(facts['format'], facts['format'])}, {facts['fps']:g} fps{robot}",
-        f"{facts['episodes']} episodes, {facts['frames']} frames",
+        f"{with_noun(facts['episodes'], 'episode')}, {with_noun(facts['frames'], 'frame')}",
         "",
         "features:",
     ]
@@ -47,7 +49,7 @@ def _camera_line(camera: dict[str, Any], width: int) -> str:
 
 def statistics_lines(facts: dict[str, Any]) -> str:
     """Return the statistics for people."""
-    lines = [f"{facts['root']}: {facts['episodes']} episodes"]
+    lines = [f"{facts['root']}: {with_noun(facts['episodes'], 'episode')}"]
     for key, stream in facts["streams"].items():
         lines += ["", f"{key} ({stream['origin']})"]
         names = [f"{d} {name}".rstrip() for d, name in enumerate(stream["names"])]

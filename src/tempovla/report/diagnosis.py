@@ -10,6 +10,7 @@ from tempovla.report.diagnosis_chart import Axis, Estimate, lengths_chart
 from tempovla.report.document import document, facts_column, write_page
 from tempovla.report.format_text import change_of, quoted
 from tempovla.report.markup import Markup, element, join
+from tempovla.timeline.arguments import with_noun
 
 CONDITION_NAMES = {
     "full": "full context",
@@ -50,15 +51,20 @@ def diagnosis_section(found: Mapping[str, Any]) -> Markup:
     return element("section", element("h2", "Does it use its past?"), *sentences, *_conditions_of(found))
 
 
+def _size_of(found: Mapping[str, Any]) -> str:
+    decisions, episodes = found["decisions"], len(found["dataset"]["episodes"])
+    return f"{decisions:,} decision{'s' * (decisions != 1)} of {with_noun(episodes, 'episode')}"
+
+
 def _headline(found: Mapping[str, Any]) -> Markup:
     conditions, full = found["conditions"], found["conditions"]["full"]
-    dataset, (low, high) = found["dataset"], full["ci95"]
+    low, high = full["ci95"]
     figure = element(
         "div",
         element("p", f"{full['error']:.3f}", class_="big"),
         element("p", "mean absolute error, normalised", class_="scope"),
         element("p", f"95% interval {low:.4f} to {high:.4f}", class_="certainty"),
-        element("p", f"{found['decisions']:,} decisions of {len(dataset['episodes'])} episodes", class_="certainty"),
+        element("p", _size_of(found), class_="certainty"),
         class_="figure",
     )
     cards = [

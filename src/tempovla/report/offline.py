@@ -97,8 +97,9 @@ def offline_section(offline: Offline | None, run_dir: Path) -> Markup:
         )
         return element("section", heading, element("p", words, class_="missing"))
     episodes = demonstrations(offline.episodes, held_out=offline.is_held_out)
+    steps = f"{offline.steps:,} step{'s' * (offline.steps != 1)}"
     note = (
-        f"Predicted chunks of actions against the demonstrated ones, {offline.steps:,} steps of {episodes}. "
+        f"Predicted chunks of actions against the demonstrated ones, {steps} of {episodes}. "
         f"A dot is the mean squared error divided by that of always giving the mean action, which is the "
         "dashed line at 1."
     )

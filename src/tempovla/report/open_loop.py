@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from tempovla.report.fields import Reader, load_json
@@ -25,15 +26,35 @@ NOTES = (
 )
 _LEGEND = "The recorded trajectory is green, the predicted one red."
 _NO_VALUE = "-"
+GAP = "  "
+TERMINAL = 100
+"""Characters of a line of text at the most."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a head; the first cell of a row is its name."""
+    """Rows under a head; the first cell of a row is its name.
+
+    Attributes:
+        title: what it shows, with the unit.
+        head: of each column after the names, the group of columns that it belongs to and its own name.
+        rows: a name and the cells.
+    """
 
     title: str
-    head: tuple[str, ...]
+    head: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def groups(self) -> list[tuple[str, list[int]]]:
+        """The groups from left to right, with the places of their columns after the names."""
+        found: list[tuple[str, list[int]]] = []
+        for place, (group, _) in enumerate(self.head):
+            if found and found[-1][0] == group:
+                found[-1][1].append(place)
+            else:
+                found.append((group, [place]))
+        return found
 
 
 def open_loop_tables(driving: Mapping[str, Any]) -> list[Table]:
@@ -52,31 +73,32 @@ def open_loop_tables(driving: Mapping[str, Any]) -> list[Table]:
 
 def _distances(rows: Mapping[str, Any], times: list[str]) -> Table:
     columns = [(convention, time) for convention in CONVENTIONS for time in (*times, "mean")]
-    head = [f"{CONVENTIONS[convention]} {_time(time)}" for convention, time in columns]
+    head = [(CONVENTIONS[convention], _time(time)) for convention, time in columns]
     cells = [
         (name, *(_number(row["l2"][convention][time]) for convention, time in columns), _interval(row, times[-1]))
         for name, row in rows.items()
     ]
-    last = f"{CONVENTIONS['uniad']} {_time(times[-1])} [95%]"
-    return Table("Distance from the recorded trajectory [m]", ("", *head, last), tuple(cells))
+    last = (f"{CONVENTIONS['uniad']} {_time(times[-1])}", "[95%]")
+    return Table("Distance from the recorded trajectory [m]", (*head, last), tuple(cells))
 
 
 def _collisions(rows: Mapping[str, Any], times: list[str]) -> Table:
     columns = [(convention, time) for convention in CONVENTIONS for time in (times[-1], "mean")]
     kinds = [("collision", ""), ("collision_new", "new, ")]
-    head = [f"{prefix}{CONVENTIONS[c]} {_time(time)}" for _, prefix in kinds for c, time in columns]
+    head = [(f"{prefix}{CONVENTIONS[c]}", _time(time)) for _, prefix in kinds for c, time in columns]
     cells = []
     for name, row in rows.items():
         told = [_percent(row[kind][c][time]) if kind in row else _NO_VALUE for kind, _ in kinds for c, time in columns]
         off = _percent(row["off_road"]["uniad"][times[-1]]) if "off_road" in row else _NO_VALUE
         cells.append((name, *told, off))
     title = "Collisions with others [%]; new ones are those at moments at which the recorded car touches nobody"
-    return Table(title, ("", *head, f"off the road {_time(times[-1])}"), tuple(cells))
+    return Table(title, (*head, ("off the road", _time(times[-1]))), tuple(cells))
 
 
 def _whole(driving: Mapping[str, Any], rows: Mapping[str, Any]) -> Table:
     events = driving["events"]
-    head = ["ADE", "FDE", "miss [%]", *(f"FDE {event} ({count})" for event, count in events.items())]
+    head = [("all moments", "ADE"), ("all moments", "FDE"), ("all moments", "miss [%]")]
+    head += [(event, f"FDE ({count:,})") for event, count in events.items()]
     cells = []
     for name, row in rows.items():
         by_event = [_number(row["by_event"][event]["fde"]) for event in events]
@@ -85,7 +107,7 @@ def _whole(driving: Mapping[str, Any], rows: Mapping[str, Any]) -> Table:
             best = f"{name}, best of {k}"
             told = (_number(modes["min_ade"]), _number(modes["min_fde"]), _percent(modes["miss_rate"]))
             cells.append((best, *told, *[_NO_VALUE] * len(events)))
-    return Table("Whole trajectories [m], and by what the recorded car does", ("", *head), tuple(cells))
+    return Table("Whole trajectories [m], and by what the recorded car does (moments)", tuple(head), tuple(cells))
 
 
 def _time(time: str) -> str:
@@ -111,15 +133,28 @@ def open_loop_lines(driving: Mapping[str, Any]) -> list[str]:
     Args:
         driving: `open_loop` of offline.json.
     """
-    lines = [f"open loop: {_moments(driving)}", *NOTES]
+    lines = [f"open loop: {_moments(driving)}", *(line for note in NOTES for line in wrap(note, TERMINAL))]
     for table in open_loop_tables(driving):
-        cells = [table.head, *table.rows]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(table.head))]
-        lines += ["", table.title]
-        for row in cells:
-            rest = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-            lines.append("  ".join([f"{row[0]:<{widths[0]}}", *rest]).rstrip())
+        lines += ["", table.title, *_text_lines(table)]
     return lines
+
+
+def _text_lines(table: Table) -> list[str]:
+    """The groups of columns, the columns, and the rows, each cell below its head."""
+    names = ["", *(row[0] for row in table.rows)]
+    cells = [[name for _, name in table.head], *(row[1:] for row in table.rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(table.head))]
+    spans = []
+    for group, places in table.groups:
+        lacking = len(group) - sum(widths[place] for place in places) - len(GAP) * (len(places) - 1)
+        widths[places[0]] += max(lacking, 0)
+        spans.append(sum(widths[place] for place in places) + len(GAP) * (len(places) - 1))
+    first = max(map(len, names))
+    heads = [f"{group:>{span}}" for (group, _), span in zip(table.groups, spans, strict=True)]
+    lines = [GAP.join([" " * first, *heads])]
+    for name, row in zip(names, cells, strict=True):
+        lines.append(GAP.join([f"{name:<{first}}", *(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True))]))
+    return [line.rstrip() for line in lines]
 
 
 def open_loop_section(run_dir: Path) -> Markup | None:
@@ -152,12 +187,14 @@ def _moments(driving: Mapping[str, Any]) -> str:
 
 
 def _drawn(table: Table) -> Markup:
-    head = element("tr", *(element("th", cell, scope="col") for cell in table.head))
+    groups = (element("th", group, scope="colgroup", colspan=len(places)) for group, places in table.groups)
+    columns = (element("th", name, scope="col") for _, name in table.head)
+    heads = [element("tr", element("td"), *groups), element("tr", element("td"), *columns)]
     rows = [
         element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:]))
         for row in table.rows
     ]
-    drawn = element("table", element("thead", head), element("tbody", *rows))
+    drawn = element("table", element("thead", *heads), element("tbody", *rows))
     return element("div", element("h3", table.title), element("div", drawn, class_="scroll"))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from tempovla.report.baselines import with_baselines
+from tempovla.report.baselines import file_of, unlike, with_baselines
 from tempovla.report.chart import stage_bar
 from tempovla.report.curves import curves_section
 from tempovla.report.diagnosis import diagnosis_section
@@ -15,13 +16,13 @@ from tempovla.report.document import document, facts_column, write_page
 from tempovla.report.fields import load_json
 from tempovla.report.format_text import duration
 from tempovla.report.markup import Markup, element, join
-from tempovla.report.measured_tables import measured_section
+from tempovla.report.measured_tables import beside_table, measured_section
 from tempovla.report.offline import FILE as OFFLINE_FILE
 from tempovla.report.offline import offline_section, read_offline
 from tempovla.report.open_loop import open_loop_section
 from tempovla.report.prediction_videos import read_prediction_clips, size_of
 from tempovla.report.predictions import predictions_section, read_predictions
-from tempovla.report.results import headline, rates_section
+from tempovla.report.results import BASELINES, headline, rates_section
 from tempovla.report.returns import Returns, read_returns, returns_headline, returns_section
 from tempovla.report.run import (
     BaselineName,
@@ -31,6 +32,7 @@ from tempovla.report.run import (
     read_clips,
     read_curves,
     read_results,
+    read_results_file,
     results_data,
 )
 from tempovla.report.training import read_trained, training_headline
@@ -38,6 +40,9 @@ from tempovla.report.videos import films_section
 from tempovla.storage.said_by import said_by
 
 PAGE_TITLE = "TempoVLA run report"
+RESULTS = "results.json"
+Compare = Callable[[Path, Path], Mapping[str, Any]]
+"""Of the files of two evaluations, to what both measured of the same episodes."""
 
 
 def write_report(
@@ -47,6 +52,7 @@ def write_report(
     baselines: Mapping[BaselineName, Path] | None = None,
     curves: Sequence[Path] = (),
     title: str | None = None,
+    compare: Compare | None = None,
 ) -> Path:
     """Write the report on RUN_DIR to `out`, replacing it in one step; returns `out`.
 
@@ -61,6 +67,9 @@ def write_report(
         baselines: other evaluations of the same tasks (a folder or a results.json) that are shown as baselines.
         curves: further folders below which there are metrics.jsonl.
         title: the heading, in place of that in results.json.
+        compare: pairs the episodes of a baseline's results.json and the run's, such as
+            `tempovla.recipe.evaluation.comparison.compare_figures`; by default what the simulator measured of baselines
+            is not shown.
 
     Raises:
         ValueError: if there is nothing to report, baselines are given without a results.json, a file that is there is
@@ -72,13 +81,14 @@ def write_report(
     if is_training_alone(folder) and not baselines:
         return write_page(render_training(folder, curves, title), Path(out))
     results = _evaluation(folder, baselines or {})
-    page = render(folder, results if title is None else replace(results, title=title), curves)
+    compared = {} if compare is None else _compared(folder, results, baselines or {}, compare)
+    page = render(folder, results if title is None else replace(results, title=title), curves, compared)
     return write_page(page, Path(out))
 
 
 def _evaluation(folder: Path, baselines: Mapping[BaselineName, Path]) -> Results | Returns:
     """What results.json holds, beside baselines where its score is success."""
-    file = folder / "results.json"
+    file = folder / RESULTS
     data = results_data(file)
     if not is_by_return(data):
         return with_baselines(read_results(folder), baselines, file)
@@ -89,21 +99,37 @@ def _evaluation(folder: Path, baselines: Mapping[BaselineName, Path]) -> Results
     return read_returns(data)
 
 
+def _compared(
+    folder: Path, results: Results | Returns, baselines: Mapping[BaselineName, Path], compare: Compare
+) -> dict[BaselineName, Mapping[str, Any]]:
+    """What was measured of the episodes that the policy and a baseline both played; nothing of other episodes."""
+    files = {name: file_of(path) for name, path in baselines.items()}
+    if isinstance(results, Returns):
+        return {}
+    alike = {name: file for name, file in files.items() if not unlike(results, name, read_results_file(file))}
+    return {name: compare(file, folder / RESULTS) for name, file in alike.items()}
+
+
 def is_training_alone(run_dir: Path) -> bool:
     """Return whether a folder holds a training run, or its offline evaluation, and no evaluation in a simulator."""
-    if (run_dir / "results.json").exists() or not run_dir.is_dir():
+    if (run_dir / RESULTS).exists() or not run_dir.is_dir():
         return False
     return (run_dir / OFFLINE_FILE).is_file() or next(run_dir.rglob("metrics.jsonl"), None) is not None
 
 
-def render(run_dir: Path, results: Results | Returns, curves: Sequence[Path] = ()) -> str:
+def render(
+    run_dir: Path,
+    results: Results | Returns,
+    curves: Sequence[Path] = (),
+    compared: Mapping[BaselineName, Mapping[str, Any]] | None = None,
+) -> str:
     """Return the page as text. Raises what `write_report` raises."""
     predictions = read_predictions(run_dir)
     taken = 0 if predictions is None else size_of(read_prediction_clips(run_dir))
     body = element(
         "main",
         *_scores(results),
-        _measured(results),
+        _measured(results, compared or {}),
         _offline_if_there(run_dir),
         open_loop_section(run_dir),
         predictions_section(predictions, run_dir),
@@ -127,11 +153,13 @@ def _scores(results: Results | Returns) -> tuple[Markup, Markup]:
     return headline(results), rates_section(results)
 
 
-def _measured(results: Results | Returns) -> Markup | None:
-    """What the simulator measured beside the score, by task."""
+def _measured(results: Results | Returns, compared: Mapping[BaselineName, Mapping[str, Any]]) -> Markup | None:
+    """What the simulator measured beside the score, by task, and beside the baselines."""
     columns = [(element("span", results.labels[task.name]), task.figures) for task in results.tasks]
     mean = [(element("span", "Mean"), results.mean.figures)] if len(columns) > 1 else []
-    return measured_section([*columns, *mean])
+    shown = {name: BASELINES[name].column for name in compared}
+    beside = [beside_table(compared[name], f"Beside the baseline: {top.lower()}", top) for name, top in shown.items()]
+    return measured_section([*columns, *mean], beside)
 
 
 def render_training(run_dir: Path, curves: Sequence[Path] = (), title: str | None = None) -> str:

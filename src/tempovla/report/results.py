@@ -127,7 +127,7 @@ def _summary(results: Results) -> str:
     ]
     baselines = f", compared {and_list(beside)}" if beside else ""
     over = "one task" if tasks == 1 else f"{tasks} tasks"
-    return f"One policy in a simulator, over {episodes:,} episodes of {over}{baselines}."
+    return f"One policy in a simulator, over {episodes:,} episode{'s' * (episodes != 1)} of {over}{baselines}."
 
 
 def _baseline_card(baseline: Baseline, rate: Rate | None, policy: Rate) -> Markup:

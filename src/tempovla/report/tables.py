@@ -10,6 +10,7 @@ from tempovla.report.format_text import change_of, solved_at_once
 from tempovla.report.measured_tables import compared_lines, measured_lines
 from tempovla.report.open_loop import open_loop_lines
 from tempovla.report.predictions import prediction_lines
+from tempovla.timeline.arguments import with_noun
 
 NARROW = 48
 """Characters of an instruction in a table."""
@@ -86,9 +87,9 @@ def _action_lines(figures: Mapping[str, Any]) -> list[str]:
     rows = [*figures["dimensions"].items(), *([("motion", figures["motion"])] if "motion" in figures else [])]
     rows.append(("mean", figures))
     width = max(len(name) for name, _ in rows)
-    noun = "episode" if figures["episodes"] == 1 else "episodes"
     held_out = "held-out " if figures["split"] == "validation" else ""
-    lines = [f"{figures['steps']} steps of {figures['samples']} chunks, {figures['episodes']} {held_out}{noun}"]
+    seen = f"{with_noun(figures['steps'], 'step')} of {with_noun(figures['samples'], 'chunk')}"
+    lines = [f"{seen}, {with_noun(figures['episodes'], f'{held_out}episode')}"]
     lines.append("relative: 1 is the error of always giving the mean action, and less is better")
     lines.append(f"{'':<{width}}         MSE  normalised    relative")
     lines += [f"{name:<{width}}" + "".join(_cell(row[key]) for key in OFFLINE_FIGURES) for name, row in rows]
@@ -131,8 +132,9 @@ def diagnosis_table(found: Mapping[str, Any]) -> list[str]:
     dataset, conditions = found["dataset"], found["conditions"]
     known = "" if dataset["held_out"] is None else f" ({dataset['held_out']} held out in training)"
     every = "per control step" if found["stride"] == 1 else f"every {found['stride']} control steps"
+    decisions, episodes = with_noun(found["decisions"], "decision"), with_noun(len(dataset["episodes"]), "episode")
     lines = [
-        f"{found['decisions']} decisions of {len(dataset['episodes'])} episodes{known}, one {every}",
+        f"{decisions} of {episodes}{known}, one {every}",
         "mean absolute error of what is executed, normalised",
     ]
     full = conditions["full"]["error"]

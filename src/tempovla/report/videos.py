@@ -12,6 +12,7 @@ from tempovla.report.format_text import dotted, quoted
 from tempovla.report.markup import Markup, element, join
 from tempovla.report.plan_charts import plan_charts, plans_note
 from tempovla.report.run import CLIP_KINDS, Clip
+from tempovla.timeline.arguments import with_noun
 
 VIDEO_BUDGET_BYTES = 5_600_000
 """Of the encoded videos; base64 makes them a third larger, and the page stays under 8 MB."""
@@ -89,7 +90,10 @@ def _film(clip: Clip, label: str) -> Markup:
     if clip.total_reward is not None:
         ending = f"Return {clip.total_reward:.1f}"
     words = quoted(clip.instruction) if clip.instruction else "no instruction recorded"
-    facts = ["" if clip.seed is None else f"seed {clip.seed}", "" if clip.steps is None else f"{clip.steps} steps"]
+    facts = [
+        "" if clip.seed is None else f"seed {clip.seed}",
+        "" if clip.steps is None else with_noun(clip.steps, "step"),
+    ]
     video = looping_video(clip.path, f"{words}: {ending.lower()}")
     task = element("span", label, title=None if label == clip.task else clip.task)
     caption = element("figcaption", element("b", words), task, element("span", dotted(facts)))

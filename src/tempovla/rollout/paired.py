@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.rollout.metrics import SuccessRate, wilson_interval
+from tempovla.timeline.arguments import with_noun
 
 SIGNIFICANCE = 0.05
 MOST_ENUMERATED = 20
@@ -231,7 +232,7 @@ def verdict(outcomes: PairedOutcomes) -> str:
     points = f"{100 * outcomes.difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
     discordant = outcomes.only_first + outcomes.only_second
     told = (
-        f"over {outcomes.pairs} paired episodes, B alone solved {outcomes.only_second} and A alone "
+        f"over {with_noun(outcomes.pairs, 'paired episode')}, B alone solved {outcomes.only_second} and A alone "
         f"{outcomes.only_first} (exact McNemar p = {outcomes.p_value:.2g})"
     )
     if outcomes.is_significant:
@@ -250,7 +251,8 @@ def return_verdict(returns: PairedReturns) -> str:
     interval = returns.interval
     certainty = "" if interval is None else f" [{interval[0]:+.1f}, {interval[1]:+.1f}]"
     how = "exact" if returns.is_exact else f"{RANDOM_FLIPS:,} random flips"
-    told = f"over {returns.pairs} paired episodes (sign-flip permutation test, {how}: p = {returns.p_value:.2g})"
+    pairs = with_noun(returns.pairs, "paired episode")
+    told = f"over {pairs} (sign-flip permutation test, {how}: p = {returns.p_value:.2g})"
     apart = round(returns.difference, 1) + 0.0  # without the sign of a zero
     if all(first == second for pairs in returns.tasks for first, second in pairs):
         return f"no difference: all {returns.pairs} paired episodes have the same return"

@@ -15,6 +15,7 @@ from tempovla.data.outcomes import outcomes_lacking, without
 from tempovla.data.writer import DatasetWriter, held_dataset, infer_features, is_unwritten
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline import Embodiment
+from tempovla.timeline.arguments import with_noun
 from tempovla.timeline.keys import ACTION_KEY, POINTS_KEY_PREFIX, STATE_KEY
 
 LOGGER = logging.getLogger(__name__)
@@ -62,9 +63,10 @@ class RolloutRecorder:
             raise DatasetError(f"{self.root}: not empty, and nothing is overwritten; give another folder")
         lengths = [record.length for record in load_meta(self.root).episodes]
         if lengths != [result.steps for result in earlier[: len(lengths)]]:
+            held = with_noun(len(lengths), "episode")
             raise DatasetError(
-                f"{self.root}: not empty, and its {len(lengths)} episodes are not those of the interrupted evaluation; "
-                "give another folder"
+                f"{self.root}: not empty, and holds {held}, not those of the interrupted evaluation; give "
+                "another folder"
             )
         return len(lengths)
 

@@ -23,6 +23,11 @@ def brief(value: Any) -> str:
     return line if len(line) <= LONGEST_SHOWN else f"{line[:LONGEST_SHOWN]}..."
 
 
+def with_noun(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 episode` or `2 episodes`."""
+    return f"{number} {noun if number == 1 else noun + 's'}"
+
+
 def plain(value: Any) -> Any:
     """Return a number of numpy or torch as Python's own, and a path as text; any other value as it is."""
     if isinstance(value, os.PathLike):

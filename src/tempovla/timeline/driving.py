@@ -56,6 +56,15 @@ LIGHT_NAMES = ("state",)
 """The next traffic light on the route, as a number of `LIGHT_STATES`; none if it is further away than `LIGHT_RANGE_M`.
 Datasets may have it, to learn from; no policy sees it when it acts."""
 
+ROAD_KEY = POINTS_KEY_PREFIX + "road"
+ROAD_NAMES = ("x [m]", "y [m]")
+"""Where one can drive, in the ego frame of the control step: the centres of drivable squares of a lattice, whose sides
+are `ROAD_SQUARE_M` long. Datasets with a map have it, to learn from; no policy sees it when it acts."""
+ROAD_SQUARE_M = 1.0
+ROAD_X_M, ROAD_Y_M = (-32, 64), (-48, 48)
+"""From where to where the lattice reaches, to the front and to the left [m]."""
+ROAD_SQUARES = (ROAD_X_M[1] - ROAD_X_M[0]) * (ROAD_Y_M[1] - ROAD_Y_M[0])
+
 STATE_NAMES = ("speed [m/s]", "acceleration [m/s2]", "yaw rate [rad/s]", "steering angle [rad]")
 """What the car knows of itself: `observation.state`; the steering angle is that of the front wheels."""
 ACTION_NAMES = ("forward [m]", "left [m]", "turn [rad]")
@@ -101,3 +110,14 @@ FIGURES: dict[str, str] = {
 }
 """What a driving simulator measures of an episode until the present moment (`Scored.figures`), by name; all of them are
 finite numbers. `env/driving_scores.py` makes the scores of it."""
+
+SCORES = ("driving_score", "pdm_score", "comfort")
+"""What `env/driving_scores.py` makes of the figures, by name."""
+FIGURE_UNITS: dict[str, str] = {
+    **dict.fromkeys(("driving_score", "pdm_score", "completion", "progress"), "0 to 1"),
+    **dict.fromkeys(("comfort", *(name for name, told in FIGURES.items() if told.startswith("1 if "))), "share"),
+    "red_lights": "count",
+    "ttc_violations": "steps",
+    **{name: told[told.rindex("[") + 1 : -1] for name, told in FIGURES.items() if told.endswith("]")},
+}
+"""Units of the means of figures and scores over episodes, by name. What is 0 or 1 in an episode has a share of them."""

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
+from tempovla.timeline.track import Track
+
+ABSURD = 1e9
+"""A reading beyond this is of no sensor, and an action of no motor, in any unit that a stream has."""
 MOST_AXES = 3
 """Of values (B, T, D): of pictures, which have more, those of distances may hold NaN, which is no reading."""
 
@@ -34,24 +40,50 @@ def check_finite(key: str, value: Tensor, valid: Tensor | None = None) -> None:
         )
 
 
-def check_actions(actions: Tensor, where: str, dtype: torch.dtype | None = None) -> None:
-    """Refuse actions that are not finite before they reach a motor.
+def check_actions(
+    actions: Tensor, where: str, dtype: torch.dtype | None = None, seen: Iterable[tuple[str, Track]] = ()
+) -> None:
+    """Refuse actions that are not finite, or beyond `ABSURD`, before they reach a motor.
 
     Args:
-        actions: (B, H, A), as a policy returns them.
+        actions: (B, H, A), as a policy returns them, in the robot's units.
         where: names the policy in the message, such as its folder.
         dtype: of the policy's weights, if it is known.
+        seen: streams and what the policy saw of each, among which the cause is looked for.
 
     Raises:
         ValueError: naming row, step and dimension of the first one.
     """
-    broken = ~actions.isfinite()
+    broken = ~(actions.float().abs() <= ABSURD)  # in float16, 1e9 is infinite
     if bool(broken.any()):
         row, step, dimension = broken.nonzero()[0].tolist()
         remedy = "give an earlier checkpoint of its training"
-        if dtype == torch.float16:
+        absurd = absurd_reading(seen, row)
+        if absurd is not None:
+            remedy = f"the observation has {absurd[1]:g} in {absurd[0]!r}, which no sensor measures: mend that stream"
+        elif dtype == torch.float16:
             remedy = "it computes in float16, which holds no number above 65504: use float32"
         raise ValueError(
             f"{where}: gives {actions[row, step, dimension]:g} in dimension {dimension} at step {step} of the chunk of "
             f"row {row}, which is not a motion; {remedy}"
         )
+
+
+def absurd_reading(seen: Iterable[tuple[str, Track]], row: int) -> tuple[str, float] | None:
+    """Return the stream of a row whose largest valid number is beyond `ABSURD`, and that number; None without one.
+
+    Args:
+        seen: streams and what a policy saw of each.
+        row: of the batch.
+    """
+    found: tuple[str, float] | None = None
+    for key, track in seen:
+        value, valid = track.value[row], track.valid[row]
+        if not value.is_floating_point() or not bool(valid.any()):
+            continue
+        numbers = value[valid].flatten()
+        numbers = numbers[numbers.isfinite()]
+        largest = float(numbers[numbers.abs().argmax()]) if numbers.numel() else 0.0
+        if abs(largest) > max(ABSURD, 0.0 if found is None else abs(found[1])):
+            found = key, largest
+    return found

@@ -74,8 +74,13 @@ def waypoint_scaling(horizon: int, rate_hz: float, *, like: Tensor) -> tuple[Ten
 
 def normalized_waypoints(steps: Tensor, rate_hz: float) -> Tensor:
     """Return the normalised waypoints (..., H, 3) of steps (..., H, 3)."""
-    offset, scale = waypoint_scaling(steps.shape[-2], rate_hz, like=steps)
-    return (waypoints_of(steps) - offset) / scale
+    return normalized_poses(waypoints_of(steps), rate_hz)
+
+
+def normalized_poses(waypoints: Tensor, rate_hz: float) -> Tensor:
+    """Return the normalised waypoints (..., H, 3) of those in metres and radians; the inverse of `metric_waypoints`."""
+    offset, scale = waypoint_scaling(waypoints.shape[-2], rate_hz, like=waypoints)
+    return (waypoints - offset) / scale
 
 
 def metric_waypoints(normalized: Tensor, rate_hz: float) -> Tensor:

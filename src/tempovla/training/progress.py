@@ -51,7 +51,7 @@ class ProgressBar:
 
     def line_is_due(self, now_s: float, *, last: bool = False) -> bool:
         """Return whether a log should have a line: `LINE_INTERVAL_S` seconds after the one before, and for the last
-        step.
+        step, or another one that counts.
         """
         due = not (self.silent or self.on_terminal) and (last or now_s - self._line_s >= LINE_INTERVAL_S)
         if due:
@@ -64,17 +64,29 @@ class TrainingProgress(ProgressBar):
 
     def __init__(self, phase: str, train_step: int, total_steps: int, *, silent: bool) -> None:
         super().__init__(phase, total_steps, done=train_step, silent=silent)
-        self._first_step = train_step
+        self._counted_from = train_step
+        self._is_first = True
 
     def step(self, train_step: int, losses: Mapping[str, float], rows: int) -> None:
-        """Report a finished step, its losses by name and the rows it saw."""
+        """Report a finished step, its losses by name and the rows it saw.
+
+        A log has a line for the first step, which shows that the run is under way. The throughput of later steps leaves
+        the first one out, in which libraries and files are made ready.
+        """
         if self.silent:
             return
         now_s = time.monotonic()
-        steps_per_s = (train_step - self._first_step) / max(now_s - self._started_s, 1e-9)
+        steps_per_s = (train_step - self._counted_from) / max(now_s - self._started_s, 1e-9)
         words = [f"{name} {value:.3g}" for name, value in losses.items()]
-        figures = ", ".join([*words, f"{steps_per_s * rows:.0f} samples/s"])
+        figures = ", ".join([*words, f"{_short(steps_per_s * rows)} samples/s"])
         self.show(train_step, figures)
-        if self.line_is_due(now_s, last=train_step == self.total):
+        if self.line_is_due(now_s, last=self._is_first or train_step == self.total):
             left_s = (self.total - train_step) / max(steps_per_s, 1e-9)
             LOGGER.info("%s: step %d of %d, %s, %.0f s left", self.what, train_step, self.total, figures, left_s)
+        if self._is_first:
+            self._counted_from, self._started_s, self._is_first = train_step, now_s, False
+
+
+def _short(rate: float) -> str:
+    """A rate that is not rounded to nothing."""
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"

@@ -325,6 +325,17 @@ def test_clouds_of_different_sizes_become_one_track_of_points():
     assert found.valid.all()
 
 
+def test_a_policy_that_can_do_without_every_stream_acts_on_an_empty_observation():
+    builder = ContextBuilder((Window(STATE, (0,), optional=True),), BODY, num_rows=1)
+    builder.reset(0, "drive", {})
+    assert STATE not in builder.context().now
+    with pytest.raises(ValueError, match=r"has streams \['state'\], but the policy reads \['observation.state'\]"):
+        builder.reset(0, "drive", {"state": np.zeros(STATE_DIM, np.float32)})
+    needs = ContextBuilder((Window(STATE, (0,)),), BODY, num_rows=1)
+    with pytest.raises(ValueError, match=r"has streams \[\], but the policy reads"):
+        needs.reset(0, "drive", {})
+
+
 def test_a_stream_that_the_policy_can_do_without_may_stay_away_and_come_back():
     key = "observation.points.lidar"
     builder = ContextBuilder((Window(STATE, (-1, 0)), Window(key, (-1, 0), optional=True)), BODY, num_rows=1)

@@ -151,3 +151,14 @@ def test_a_state_that_may_be_missing_has_the_size_of_the_body_where_it_is_given(
     assert read_observation({FRONT: PICTURE}, reads).streams[0].keys() == {FRONT}
     with pytest.raises(ValueError, match="has 3 dimensions, but the policy learned with 2, those of arm"):
         read_observation({FRONT: PICTURE, STATE: np.ones(3)}, reads)
+
+
+def test_an_observation_may_lack_all_that_is_optional_but_names_nothing_else():
+    windows = (Window(STATE, (0,), optional=True),)
+    reads = Reads.of(windows, windows, TransformPipeline([]), BODY)
+    assert reads.in_words == "nothing, and where there are 'observation.state'"
+    assert read_observation({"task": "go"}, reads).streams == [{}]
+    assert read_observation({"task": ["go", "stop"]}, reads).streams == [{}, {}]
+    assert read_observation({FRONT: PICTURE}, reads).streams == [{}]
+    with pytest.raises(ValueError, match=r"holds \['state'\], .* rename 'state' to 'observation.state'; give the"):
+        read_observation({"state": np.ones(2), "task": "go"}, reads)

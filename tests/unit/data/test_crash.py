@@ -180,7 +180,7 @@ def test_disk_that_is_full_for_a_while_costs_only_the_episode_at_hand(
 
     monkeypatch.setattr(Staging, "publish_table", full)
     with pytest.raises(
-        DatasetError, match="the disk is full, while writing episode 1; the 1 episodes written are safe"
+        DatasetError, match="the disk is full, while writing episode 1; the episodes written, 1 in all, are safe"
     ):
         writer.add_episode(frames(1), "task 1")
     assert assert_sound(tmp_path) == 1

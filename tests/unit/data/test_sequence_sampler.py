@@ -146,7 +146,7 @@ def test_nothing_to_draw_is_told(tmp_path: Path) -> None:
             sampler(replay).draw(0)
         replay.append(frames(0, 2), "")
         assert sampler(replay).draw(0).future[STATE_KEY].valid.tolist() == [[True, False]] * 8
-        with pytest.raises(DatasetError, match="has 1 episodes, not 2; give no more"):
+        with pytest.raises(DatasetError, match="has 1 episode, not 2; give no more"):
             sampler(replay).draw(0, episodes=2)
 
 

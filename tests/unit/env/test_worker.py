@@ -81,6 +81,13 @@ def test_close_ends_the_process(counter: Worker) -> None:
     assert not is_running(counter.process_id)
 
 
+def test_what_is_asked_after_close_is_refused_in_plain_words(counter: Worker) -> None:
+    counter.close()
+    for ask in (lambda: counter.send("elements"), counter.receive):
+        with pytest.raises(ValueError, match=r"^this environment is closed; make a new one$"):
+            ask()
+
+
 @pytest.mark.parametrize("fatal", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_their_parent(fatal: signal.Signals) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -130,9 +130,7 @@ def test_a_dataset_of_an_interrupted_call_is_gone_on_with_and_another_is_not(tmp
     results = [result(1, 5), result(2, 3), result(3, 4)]
     with RolloutRecorder(tmp_path / "rollouts", BODY) as recorder:
         recorder.add(results[0])
-    with pytest.raises(
-        DatasetError, match="not empty, and its 1 episodes are not those of the interrupted evaluation;"
-    ):
+    with pytest.raises(DatasetError, match="not empty, and holds 1 episode, not those of the interrupted evaluation;"):
         RolloutRecorder(tmp_path / "rollouts", BODY, earlier=results[1:])
     with RolloutRecorder(tmp_path / "rollouts", BODY, earlier=results[:2]) as recorder:
         assert recorder.recorded == 1

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from tempovla.timeline.arguments import brief, finite_number, path_argument, plain, text_argument, whole_number
+from tempovla.timeline.arguments import (
+    brief,
+    finite_number,
+    path_argument,
+    plain,
+    text_argument,
+    whole_number,
+    with_noun,
+)
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)])
@@ -47,3 +55,7 @@ def test_plain_values_are_left_alone_and_long_ones_are_shortened():
     assert type(plain(np.float32(0.5))) is float
     assert brief("two\nlines" * 20) == repr("two\nlines" * 20)[:60] + "..."
     assert "\n" not in brief(np.zeros((4, 4)))
+
+
+def test_numbers_have_their_nouns_in_the_singular_or_the_plural():
+    assert [with_noun(number, "episode") for number in (0, 1, 2)] == ["0 episodes", "1 episode", "2 episodes"]

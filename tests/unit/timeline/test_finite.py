@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tempovla.timeline.finite import check_actions, check_finite
+from tempovla.timeline.finite import absurd_reading, check_actions, check_finite
+from tempovla.timeline.track import Track
 
 
 def test_the_first_row_and_dimension_are_named():
@@ -35,3 +36,24 @@ def test_actions_that_are_not_finite_are_named_with_their_step():
         check_actions(actions, "run")
     with pytest.raises(ValueError, match=r"not a motion; it computes in float16, which holds no number above 65504"):
         check_actions(actions, "run", torch.float16)
+
+
+def test_an_absurd_reading_is_named_where_actions_are_not_finite():
+    actions = torch.zeros(2, 1, 1)
+    actions[1] = torch.nan
+    valid = torch.tensor([[True], [True]])
+    fine = Track(torch.tensor([[[1.0]], [[2.0]]]), valid, torch.tensor([0]))
+    state = Track(torch.tensor([[[3e38, 0.0]], [[0.0, -2e38]]]), valid, torch.tensor([0]))
+    unseen = Track(torch.full((2, 1, 1), 3e38), ~valid, torch.tensor([0]))
+    seen = [("pose", fine), ("state", state), ("imu", unseen)]
+    assert absurd_reading(seen, 0) == ("state", pytest.approx(3e38))
+    with pytest.raises(
+        ValueError, match=r"row 1, which is not a motion; the observation has -2e\+38 in 'state', which no sensor"
+    ):
+        check_actions(actions, "run", seen=seen)
+    with pytest.raises(ValueError, match="give an earlier checkpoint"):
+        check_actions(actions, "run", seen=seen[:1])
+    actions[1] = -3e34
+    with pytest.raises(ValueError, match=r"gives -3e\+34 in dimension 0 .* the observation has -2e\+38 in 'state'"):
+        check_actions(actions, "run", seen=seen)
+    check_actions(torch.full((2, 1, 1), 1e6), "run", seen=seen)

@@ -10,9 +10,9 @@ from tempovla.training import progress
 from tempovla.training.progress import TrainingProgress
 
 
-def report(silent: bool) -> None:
+def report(silent: bool, steps: tuple[int, ...] = (5, 6)) -> None:
     with TrainingProgress("phase1", train_step=4, total_steps=10, silent=silent) as bar:
-        for step in (5, 6):
+        for step in steps:
             bar.step(step, {"total": 0.125, "jepa_mse": 0.0123}, rows=64)
 
 
@@ -25,8 +25,11 @@ def fast_clock(monkeypatch):
 
 def test_without_a_terminal_a_line_comes_every_interval_with_throughput_and_time_left(caplog, capsys):
     with caplog.at_level(logging.INFO, "tempovla.training.progress"):
-        report(silent=False)
-    assert caplog.messages == ["phase1: step 6 of 10, total 0.125, jepa_mse 0.0123, 3 samples/s, 80 s left"]
+        report(silent=False, steps=(5, 6, 7))
+    assert caplog.messages == [
+        "phase1: step 5 of 10, total 0.125, jepa_mse 0.0123, 3.2 samples/s, 100 s left",
+        "phase1: step 7 of 10, total 0.125, jepa_mse 0.0123, 3.2 samples/s, 60 s left",
+    ]
     assert capsys.readouterr() == ("", "")
 
 
@@ -36,7 +39,22 @@ def test_without_a_terminal_the_last_step_has_a_line_however_short_the_run(caplo
         TrainingProgress("phase1", train_step=5, total_steps=6, silent=False) as bar,
     ):
         bar.step(6, {"jepa_mse": 0.0123}, rows=64)
-    assert caplog.messages == ["phase1: step 6 of 6, jepa_mse 0.0123, 3 samples/s, 0 s left"]
+    assert caplog.messages == ["phase1: step 6 of 6, jepa_mse 0.0123, 3.2 samples/s, 0 s left"]
+
+
+def test_a_slow_first_step_is_shown_at_once_and_does_not_slow_what_follows(caplog, monkeypatch):
+    times = iter([0.0, 100.0, 101.0, 132.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    with (
+        caplog.at_level(logging.INFO, "tempovla.training.progress"),
+        TrainingProgress("driving", train_step=0, total_steps=9, silent=False) as bar,
+    ):
+        for step in (1, 2, 3):
+            bar.step(step, {"total": 1.0}, rows=4)
+    assert caplog.messages == [
+        "driving: step 1 of 9, total 1, 0.04 samples/s, 800 s left",
+        "driving: step 3 of 9, total 1, 0.25 samples/s, 96 s left",
+    ]
 
 
 def test_processes_other_than_the_first_say_nothing(caplog, capsys):

@@ -100,7 +100,8 @@ class ExportedPolicy:
             elif spec.name not in given:
                 given[spec.name] = self._observed(spec, now, context)
         actions, *memory = self.run(given)
-        check_actions(actions, self.sidecar.origin or "the policy")
+        seen = (*context.past.items(), *context.now.items())
+        check_actions(actions, self.sidecar.origin or "the policy", seen=seen)
         chunk = ActionChunk.of(actions, range(actions.shape[1]))
         return chunk, ExportedState(NoiseState(seed, decision + 1), tuple(memory))
 

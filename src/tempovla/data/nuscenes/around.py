@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,12 @@ from tempovla.storage.paths import regular_file
 LONGEST_MOTION_S = 1.5
 """Annotations further apart tell no velocity, as in nuScenes' own tools; twice as much for the two beside one [s]."""
 MOST_MAP_PIXELS = 1 << 30
+LEAST_ON_ROAD = 0.5
+"""Share of a scene's control steps at which its car is where one can drive; with less, the map may be another one's."""
+EDGE_M = 1.0
+"""How far beside a map a car may be [m]."""
 _REMEDY = "copy the map again"
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -141,3 +147,30 @@ def read_drivable(path: Path) -> DrivableArea:
             return DrivableArea(np.asarray(image.convert("L")) >= 128)
     except (OSError, SyntaxError) as problem:
         raise DatasetError(f"{path}: cannot be decoded as PNG ({problem}); {_REMEDY}") from None
+
+
+def check_fits(area: DrivableArea, path: Path, places: NDArray[np.float64]) -> None:
+    """Refuse the map of another place or size: no file states a map's size, but its car tells where it was.
+
+    Args:
+        area: of the map.
+        path: of its file.
+        places: (L, 2) x and y of the car in the global frame [m].
+
+    Raises:
+        DatasetError: if the car leaves the map.
+    """
+    extent = np.array(area.mask.shape[::-1]) * area.resolution_m
+    off = np.flatnonzero(((places < -EDGE_M) | (places > extent + EDGE_M)).any(axis=1))
+    size = f"{path}: has {area.mask.shape[1]} x {area.mask.shape[0]} pixels of {area.resolution_m:g} m"
+    if len(off):
+        x, y = places[off[0]]
+        raise DatasetError(
+            f"{size}, but the car drives beside it, at x={x:.1f} m, y={y:.1f} m; copy the map of that location again, "
+            "in its full size"
+        )
+    on_road = float(area.contains(places).mean())
+    if on_road < LEAST_ON_ROAD:
+        LOGGER.warning(
+            "%s, and only %.0f%% of a scene lies where one can drive: is it the right map?", size, 100 * on_road
+        )

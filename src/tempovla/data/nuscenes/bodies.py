@@ -7,12 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.nuscenes.layout import CAMERA_CHANNELS
 from tempovla.data.nuscenes.scenes import Scene, SceneTable
+from tempovla.data.nuscenes.streams import CHANNEL_OF
 from tempovla.storage.said_by import said_by
 from tempovla.timeline.calibration import CameraCalibration
 from tempovla.timeline.driving import ACTION_NAMES, STATE_NAMES
-from tempovla.timeline.keys import IMAGE_KEY_PREFIX
 from tempovla.timeline.source import StreamInfo
 from tempovla.timeline.task import Embodiment
 
@@ -30,9 +29,9 @@ def scene_cameras(table: SceneTable, scene: Scene, streams: Mapping[str, StreamI
     """
     sensors, readings = table.tables["calibrated_sensor"], table.tables["sample_data"]
     found = []
-    for name, camera in CAMERA_CHANNELS.items():
-        key, channel = IMAGE_KEY_PREFIX + camera, scene.channels.get(name)
-        if channel is None or key not in streams:
+    for key, name in CHANNEL_OF.items():
+        channel = scene.channels.get(name)
+        if channel is None or key not in streams or not streams[key].is_picture:
             continue
         row, first = channel.calibration, int(channel.rows[0])
         told = f"{sensors.told(row)}: camera_intrinsic"

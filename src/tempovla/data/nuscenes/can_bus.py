@@ -53,20 +53,10 @@ class CanBus:
         records = read_json_list(path)
         if not records:
             return None
-        times, values = [], []
-        for number, record in enumerate(records):
-            time = record.get("utime") if isinstance(record, dict) else None
-            if not is_whole(time):
-                raise DatasetError(f"{path}: row {number} has no utime in whole microseconds; {REMEDY}")
-            times.append(time)
-            where = f"{path}: row {number}"
-            values.append(
-                [n for field, size in fields.items() for n in _numbers(record.get(field), size, where, field)]
-            )
-        when = np.array(times, dtype=np.int64)
+        when, values = _columns(records, fields) or _checked_rows(records, fields, path)
         order = np.argsort(when, kind="stable")
         last = np.append(np.diff(when[order]) > 0, True)
-        return when[order][last], np.array(values, dtype=np.float64)[order][last]
+        return when[order][last], values[order][last]
 
     def route(self) -> NDArray[np.float64] | None:
         """Return the planned route (M, 2) in the global frame [m]; None where there is none.
@@ -107,6 +97,39 @@ class CanBus:
         if len(entries) != count:
             raise DatasetError(f"{path}: has {len(entries)} entries, but the scene has {count} key frames; {REMEDY}")
         return entries
+
+
+def _columns(records: list[Any], fields: dict[str, int]) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Times (N,) and values (N, F) of rows that are sound, column by column, which is fast; None if one may not be."""
+    parts = []
+    try:
+        times = [record["utime"] for record in records]
+        for field, size in fields.items():
+            column = np.array([record[field] for record in records])
+            if column.dtype.kind not in "if" or column.shape != (len(records), size)[: 2 if size else 1]:
+                return None
+            parts.append(column.reshape(len(records), -1).astype(np.float64))
+    except (KeyError, TypeError, ValueError):  # a row that is no object or lacks a field, or lists of several lengths
+        return None
+    values = np.concatenate(parts, axis=1)
+    if not all(map(is_whole, times)) or not np.isfinite(values).all():
+        return None
+    return np.array(times, dtype=np.int64), values
+
+
+def _checked_rows(
+    records: list[Any], fields: dict[str, int], path: Path
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The same row by row, so that the row that is not sound is named."""
+    times, values = [], []
+    for number, record in enumerate(records):
+        time = record.get("utime") if isinstance(record, dict) else None
+        if not is_whole(time):
+            raise DatasetError(f"{path}: row {number} has no utime in whole microseconds; {REMEDY}")
+        times.append(time)
+        where = f"{path}: row {number}"
+        values.append([n for field, size in fields.items() for n in _numbers(record.get(field), size, where, field)])
+    return np.array(times, dtype=np.int64), np.array(values, dtype=np.float64)
 
 
 def _numbers(value: Any, size: int, where: str, field: str) -> list[float]:

@@ -11,6 +11,7 @@ road may count as a turn.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -20,6 +21,7 @@ from tempovla.data.nuscenes.can_bus import CanBus
 from tempovla.data.nuscenes.files import REMEDY
 from tempovla.data.nuscenes.layout import SIDECAR_MARK
 from tempovla.data.nuscenes.motion import Motion
+from tempovla.data.nuscenes.options import Commands
 from tempovla.data.nuscenes.poses import Array, inverse, planar, yaws
 from tempovla.data.nuscenes.scenes import Scene
 from tempovla.storage.json_files import shown
@@ -39,7 +41,9 @@ _SPACING_M = 1.0
 _CHORD_M = 5.0
 
 
-def read_commands(can: CanBus, scene: Scene, motion: Motion, rate_hz: float) -> list[Command]:
+def read_commands(
+    can: CanBus, scene: Scene, motion: Motion, rate_hz: float, wanted: Commands = "told"
+) -> list[Command]:
     """Return the command of each control step.
 
     Args:
@@ -47,10 +51,14 @@ def read_commands(can: CanBus, scene: Scene, motion: Motion, rate_hz: float) -> 
         scene: the scene.
         motion: of its car.
         rate_hz: control rate [Hz].
+        wanted: see `NuScenesOptions.commands`.
 
     Raises:
         DatasetError: if a file of them is damaged.
     """
+    by_path = partial(path_commands, motion.poses, round(PATH_SECONDS * rate_hz))
+    if wanted == "path":
+        return by_path()
     told = can.per_key_frame("commands", len(scene.times_us))
     if told is not None:
         unknown = next((command for command in told if command not in get_args(Command)), None)
@@ -60,7 +68,7 @@ def read_commands(can: CanBus, scene: Scene, motion: Motion, rate_hz: float) -> 
         return [told[row] for row in np.searchsorted(scene.times_us, motion.steps_us, side="right") - 1]
     route = can.route()
     turns = None if route is None else route_commands(route, motion.poses)
-    return turns if turns is not None else path_commands(motion.poses, round(PATH_SECONDS * rate_hz))
+    return turns if turns is not None else by_path()
 
 
 def route_commands(route: Array, poses: Array) -> list[Command] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.image_codec import decode_any_image
-from tempovla.data.nuscenes.layout import LIDAR_FIELDS, RADAR_DTYPE
+from tempovla.data.image_codec import decode_any_image, decode_depth, encode_depth
+from tempovla.data.layout import Depth, Feature
+from tempovla.data.nuscenes.layout import DEPTH_FOLDER, DEPTH_UNIT_M, LIDAR_FIELDS, RADAR_DTYPE
 from tempovla.storage.json_files import parse_json, read_bytes, read_text, what_it_is
 
 REMEDY = "copy the file again"
@@ -28,6 +29,8 @@ _TYPES = ["F" if RADAR_DTYPE[name].kind == "f" else "I" for name in _NAMES]
 _FIRST_LINE = "# .PCD v0.7 - Point Cloud Data file format"
 _HEADER = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
 _MOST_HEADER_BYTES = 4096
+_PNG_START, _PNG_SIZE = b"\x89PNG", (16, 20)
+"""How a PNG begins, and where its width and height are."""
 _WHOLE_LIMIT = 1 << 62
 """Whole numbers of files are smaller, so that differences of two of them fit into 64 bits."""
 
@@ -155,6 +158,51 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """
     data = read_bytes(path, remedy=REMEDY, error=DatasetError, most_bytes=MOST_PICTURE_BYTES)
     return decode_any_image(data, str(path))
+
+
+def depth_name(picture: str) -> str:
+    """Return the name of the file with the distances in a picture, of the picture's name such as
+    `samples/CAM_FRONT/x.jpg`.
+    """
+    path = PurePosixPath(picture)
+    return f"{DEPTH_FOLDER}/{path.parent.name}/{path.stem}.png"
+
+
+def read_depth(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the distances (H, W, 1) in a picture [m]; 0 is no reading.
+
+    Args:
+        path: of the file.
+        shape: of the result.
+
+    Raises:
+        DatasetError: if there is no such file, it cannot be decoded, or it has another size.
+    """
+    data = read_bytes(path, remedy=REMEDY, error=DatasetError, most_bytes=MOST_PICTURE_BYTES)
+    width, height = (int.from_bytes(data[start : start + 4], "big") for start in _PNG_SIZE)
+    if data.startswith(_PNG_START) and (height, width) != shape[:2]:
+        raise DatasetError(
+            f"{path}: has height and width {[height, width]}, but the picture that it belongs to {list(shape[:2])}; "
+            f"{REMEDY}"
+        )
+    return decode_depth(data, Feature("image", shape, depth=Depth(DEPTH_UNIT_M)), str(path))
+
+
+def depth_bytes(metres: NDArray[Any], size: tuple[int, int]) -> bytes:
+    """Return distances (H, W, 1) [m] as PNG; those that are not finite, or further than 255.99 m, are no readings.
+
+    Args:
+        metres: 0 where there is no reading.
+        size: height and width of the picture that they belong to [px].
+
+    Raises:
+        ValueError: if they have another shape, or one of them is negative.
+    """
+    if metres.shape != (*size, 1) or bool((metres < 0).any()):
+        raise ValueError(
+            f"depth has shape {list(metres.shape)}; give {[*size, 1]}, as the picture has, and no distance below 0"
+        )
+    return encode_depth(metres, DEPTH_UNIT_M)
 
 
 def jpeg_bytes(rgb: NDArray[np.uint8]) -> bytes:

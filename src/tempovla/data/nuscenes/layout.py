@@ -31,6 +31,11 @@ samples, which name their scene, and instances, which name their annotations."""
 
 CAMERA_CHANNELS = {f"CAM_{camera.upper()}": camera for camera in SURROUND_CAMERAS}
 """Names of the cameras in streams, by channel."""
+DEPTH_FOLDER = "depth"
+"""Beside `samples` and `sweeps`: distances in the pictures, which nuScenes does not have and its readers pass by. The
+file `depth/CAM_FRONT/x.png` belongs to the picture `CAM_FRONT/x.jpg`."""
+DEPTH_UNIT_M = 1 / 256
+"""Unit of their 16 bits, as in KITTI's depth maps, where 0 is no reading, too [m]."""
 LIDAR_CHANNEL = "LIDAR_TOP"
 RADAR_CHANNELS = ("RADAR_FRONT", "RADAR_FRONT_LEFT", "RADAR_FRONT_RIGHT", "RADAR_BACK_LEFT", "RADAR_BACK_RIGHT")
 

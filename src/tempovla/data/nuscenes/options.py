@@ -11,6 +11,7 @@ from tempovla.timeline.arguments import brief
 from tempovla.timeline.driving import CONTROL_RATE_HZ
 
 Missing = Literal["error", "mask"]
+Commands = Literal["told", "path"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class NuScenesOptions:
             as the largest cloud of a key frame has.
         max_radar_points: targets of one reading of all radars.
         missing: what becomes of a reading whose file is not there: an `error`, or a reading that is not valid (`mask`).
+        commands: where the navigator's commands are from: what the files tell (`told`), or the path that was driven
+            alone (`path`), as works on nuScenes have it, so that scenes of the simulator say the same as those.
     """
 
     version: str | None = None
@@ -31,6 +34,7 @@ class NuScenesOptions:
     max_lidar_points: int | None = None
     max_radar_points: int = 640
     missing: Missing = "error"
+    commands: Commands = "told"
 
     def told(self) -> dict[str, Any]:
         """Return the options that are not as they are by default, as plain JSON values."""
@@ -44,5 +48,6 @@ class NuScenesOptions:
             count = getattr(self, name)
             if count is not None and (not isinstance(count, int) or count < 1):
                 raise DatasetError(f"{name}={brief(count)} must be a positive whole number")
-        if self.missing not in get_args(Missing):
-            raise DatasetError(f"missing={brief(self.missing)} is unknown; choose from {', '.join(get_args(Missing))}")
+        for name, known in (("missing", get_args(Missing)), ("commands", get_args(Commands))):
+            if getattr(self, name) not in known:
+                raise DatasetError(f"{name}={brief(getattr(self, name))} is unknown; choose from {', '.join(known)}")

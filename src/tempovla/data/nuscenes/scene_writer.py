@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tempovla.data.nuscenes.annotations import annotation_records, check_box
 from tempovla.data.nuscenes.can_files import CanFiles
-from tempovla.data.nuscenes.files import jpeg_bytes, lidar_bytes, radar_bytes
+from tempovla.data.nuscenes.files import depth_bytes, depth_name, jpeg_bytes, lidar_bytes, radar_bytes
 from tempovla.data.nuscenes.layout import SUFFIXES, Box, EgoPose, Modality, SensorCalibration
 from tempovla.data.nuscenes.records import Record, SceneRecords, chain, token
 from tempovla.storage.whole import working_folder
@@ -79,7 +79,15 @@ class SceneWriter:
         """Day of the first key frame, as year-month-day."""
         return datetime.fromtimestamp(self._key_frames[0][0] * 1e-6, UTC).strftime("%Y-%m-%d")
 
-    def add_camera(self, channel: str, time_us: int, rgb: NDArray[np.uint8], ego: EgoPose, key_frame: bool) -> None:
+    def add_camera(
+        self,
+        channel: str,
+        time_us: int,
+        rgb: NDArray[np.uint8],
+        ego: EgoPose,
+        key_frame: bool,
+        depth: NDArray[Any] | None = None,
+    ) -> None:
         """Add a picture.
 
         Args:
@@ -88,12 +96,19 @@ class SceneWriter:
             rgb: (H, W, 3) uint8.
             ego: where the car was then.
             key_frame: whether it belongs to a key frame; other pictures are sweeps.
+            depth: (H, W, 1) distances along the camera's axis [m], 0 where there is no reading; None writes none.
 
         Raises:
             ValueError: if an argument does not fit, naming it and the channel.
         """
         height, width = rgb.shape[:2]
-        self._add(channel, "camera", _Sweep(int(time_us), ego, key_frame, height, width), jpeg_bytes(rgb))
+        sweep = _Sweep(int(time_us), ego, key_frame, height, width)
+        distances = None if depth is None else depth_bytes(depth, (height, width))
+        self._add(channel, "camera", sweep, jpeg_bytes(rgb))
+        if distances is not None:
+            path = self._folder / depth_name(self._filename(channel, sweep))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(distances)
 
     def add_lidar(self, channel: str, time_us: int, points: NDArray[Any], ego: EgoPose, key_frame: bool) -> None:
         """Add a point cloud (N, 5): x, y, z [m], intensity and ring, in the sensor's frame; N may be 0.

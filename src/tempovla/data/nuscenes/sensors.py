@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tempovla.data.errors import DatasetError
-from tempovla.data.nuscenes.files import POINT_BYTES, REMEDY, read_lidar, read_picture, read_radar
+from tempovla.data.nuscenes.files import (
+    POINT_BYTES,
+    REMEDY,
+    depth_name,
+    read_depth,
+    read_lidar,
+    read_picture,
+    read_radar,
+)
 from tempovla.data.nuscenes.options import Missing
 from tempovla.data.nuscenes.poses import Array, inverse, move_points
 from tempovla.data.nuscenes.scenes import Channel, Scene, SceneTable
 from tempovla.storage.paths import Inside
 from tempovla.timeline.clock import latest_at
-from tempovla.timeline.points import pad_points
 
 TOLERATED_PERIODS = 1.5
 """How old a reading may be at a control step, in periods of its sensor: its clock may jitter or be shifted against that
@@ -69,13 +77,17 @@ class SensorReader:
         """
         return self._inside.path(name, said_by=said_by, remedy="copy the tables again")
 
-    def check(self, reading: int) -> None:
+    def check(self, reading: int, *, depth: bool = False) -> None:
         """Refuse a reading whose file is missing, where that is not allowed, or empty or cut short as its size tells.
+
+        Args:
+            reading: which.
+            depth: whether to look at the distances in the picture instead.
 
         Raises:
             DatasetError: naming the token and the file.
         """
-        path, (name, told) = self.path(reading), self._table.path(reading)
+        path, (name, told) = self.depth_path(reading) if depth else self.path(reading), self._table.path(reading)
         try:
             size = path.stat().st_size
         except OSError:
@@ -100,8 +112,20 @@ class SensorReader:
             )
         return value
 
-    def lidar(self, reading: int, channel: Channel, step: Array, count: int) -> NDArray[np.float32] | None:
-        """Return points (count, 4) in the ego frame of a control step; see `picture` for missing files.
+    def depth(self, reading: int, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+        """Return the distances (H, W, 1) in a picture [m]; see `picture` for missing files."""
+        return self._read(reading, partial(read_depth, shape=shape), self.depth_path(reading))
+
+    def depth_path(self, reading: int) -> Path:
+        """Return the file of the distances in a picture; see `path`."""
+        name, told = self._table.path(reading)
+        return self.inside(depth_name(name), f"{told}: filename")
+
+    def lidar(self, reading: int, channel: Channel, step: Array, count: int) -> Array | None:
+        """Return points (count, 4) in the ego frame of a control step, rows of NaN behind them; see `picture` for
+        missing files.
+
+        They are not rounded: whoever keeps them as float32 rounds them once.
 
         Args:
             reading: which.
@@ -113,15 +137,13 @@ class SensorReader:
         if points is None:
             return None
         points = _thinned(points[np.isfinite(points[:, :4]).all(axis=1)], count)
-        padded = np.full((count, 4), np.nan, np.float32)
+        padded = np.full((count, 4), np.nan)
         padded[: len(points), :3] = move_points(self._to_step(reading, channel, inverse(step)), points[:, :3])
         padded[: len(points), 3] = points[:, 3]
         return padded
 
-    def radar(
-        self, readings: Sequence[int], channels: Sequence[Channel], step: Array, count: int
-    ) -> NDArray[np.float32] | None:
-        """Return the targets (count, 5) of several radars in the ego frame of a control step.
+    def radar(self, readings: Sequence[int], channels: Sequence[Channel], step: Array, count: int) -> Array | None:
+        """Return the targets (count, 5) of several radars in the ego frame of a control step, not rounded either.
 
         Files that are missing where that is allowed are passed over; without any, the result is None. The other
         arguments are those of `lidar`.
@@ -138,7 +160,10 @@ class SensorReader:
             turned = speeds @ pose[:2, :2].T
             features = np.concatenate([moved[:, :2], turned, _columns(targets, "rcs")], axis=1)
             found.append(features[np.isfinite(features).all(axis=1)])
-        return pad_points(_thinned(np.concatenate(found), count), count) if found else None
+        if not found:
+            return None
+        targets = _thinned(np.concatenate(found), count)
+        return np.concatenate([targets, np.full((count - len(targets), targets.shape[1]), np.nan)])
 
     def _to_step(self, reading: int, channel: Channel, to_ego: Array) -> Array:
         """Pose (4, 4) from the sensor's frame at its own time to the ego frame of the control step.
@@ -150,8 +175,8 @@ class SensorReader:
         """
         return to_ego @ self._table.ego_poses(np.array([reading]))[0] @ channel.mount
 
-    def _read(self, reading: int, read: Callable[[Path], Any]) -> Any:
-        path, (_, told) = self.path(reading), self._table.path(reading)
+    def _read(self, reading: int, read: Callable[[Path], Any], path: Path | None = None) -> Any:
+        path, (_, told) = path or self.path(reading), self._table.path(reading)
         if self._missing == "mask" and not path.exists():
             return None
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from tempovla.data.errors import OutOfRangeError, unknown_stream
 from tempovla.data.fingerprint import hash_files, hash_json
 from tempovla.data.identity import DataIdentity, files_of, stream_facts
 from tempovla.data.lerobot_meta import load_recording
-from tempovla.data.nuscenes.around import Annotations, Boxes, DrivableArea, read_drivable
+from tempovla.data.nuscenes.around import Annotations, Boxes, DrivableArea, check_fits, read_drivable
 from tempovla.data.nuscenes.bodies import scene_cameras, shared_body
 from tempovla.data.nuscenes.box_stream import box_points
 from tempovla.data.nuscenes.can_bus import CanBus
@@ -26,6 +26,7 @@ from tempovla.data.nuscenes.lights import SIDECAR as LIGHTS_SIDECAR
 from tempovla.data.nuscenes.lights import read_lights
 from tempovla.data.nuscenes.motion import Motion, read_motion
 from tempovla.data.nuscenes.options import NuScenesOptions
+from tempovla.data.nuscenes.road import road_points
 from tempovla.data.nuscenes.scenes import Scene, SceneTable
 from tempovla.data.nuscenes.sensors import TOLERATED_PERIODS, SensorReader
 from tempovla.data.nuscenes.statistics import NuScenesStatistics
@@ -33,8 +34,8 @@ from tempovla.data.nuscenes.streams import CHANNEL_OF, MOTION_KEYS, find_streams
 from tempovla.data.nuscenes.tables import find_version, read_tables
 from tempovla.data.window import episode_number, step_numbers
 from tempovla.timeline.clock import latest_at
-from tempovla.timeline.driving import BOXES_KEY, COMMANDS, IMU_KEY, LIDAR_KEY, LIGHT_KEY, RADAR_KEY
-from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY
+from tempovla.timeline.driving import BOXES_KEY, COMMANDS, IMU_KEY, LIDAR_KEY, LIGHT_KEY, RADAR_KEY, ROAD_KEY
+from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, POSE_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, StreamInfo
 from tempovla.timeline.task import Embodiment
 
@@ -62,8 +63,8 @@ class NuScenesSource:
     step is the newest one of its sensor that is not later, and is valid if it is at most 1.5 periods of the sensor old.
     Points are moved into the ego frame of the control step. The instruction of a step is the navigator's command; see
     `data.nuscenes.commands`. `observation.pose` is the car's pose in the frame of the first step, `action` its motion
-    until the next one, which is not valid where the writer says that it was disturbed. Annotated road users and the
-    next traffic light are streams, too, for policies to learn from.
+    until the next one, which is not valid where the writer says that it was disturbed. Annotated road users, the next
+    traffic light and the road are streams, too, for policies to learn from.
 
     Args:
         table: the scenes.
@@ -82,6 +83,7 @@ class NuScenesSource:
         self._words: dict[int, tuple[str, ...]] = {}
         self._bodies: dict[int, Embodiment] = {}
         self._areas: dict[Path, DrivableArea] = {}
+        self._fitting: set[int] = set()  # episodes whose car is on its map
         names = [str(name) for name in table.tables["scene"]["name"]]
         self._cans = [CanBus(self.path / "can_bus", name) for name in names]
         self.streams: Mapping[str, StreamInfo] = find_streams(table, options, self._cans)
@@ -116,7 +118,7 @@ class NuScenesSource:
         """Return (length,) commands of every control step, in words."""
         if episode not in self._words:
             scene, motion = self._scene(episode), self._motion(episode)
-            commands = read_commands(self._cans[episode], scene, motion, self.rate_hz)
+            commands = read_commands(self._cans[episode], scene, motion, self.rate_hz, self._options.commands)
             self._words[episode] = tuple(COMMANDS[command] for command in commands)
         return self._words[episode]
 
@@ -141,8 +143,7 @@ class NuScenesSource:
         if key == IMU_KEY:
             imu = self._imu(episode)
             return scene.seconds(imu.times_us if imu is not None else np.empty(0, np.int64))
-        channels = RADAR_CHANNELS if key == RADAR_KEY else (CHANNEL_OF[key],)
-        times = [scene.channels[channel].times_us for channel in channels if channel in scene.channels]
+        times = [scene.channels[channel].times_us for channel in _channels(key) if channel in scene.channels]
         return scene.seconds(np.unique(np.concatenate([*times, np.empty(0, np.int64)])))
 
     def read(self, episode: int, key: str, steps: Sequence[int]) -> Reading:
@@ -182,14 +183,18 @@ class NuScenesSource:
         """Return where one can drive on the map of a scene; None where it has no map.
 
         Raises:
-            DatasetError: if the map's file is missing or damaged.
+            DatasetError: if the map's file is missing or damaged, or if the car of the scene leaves the map.
         """
         self._require_episode(episode)
         name = self._table.map_file(episode)
         if name is None:
             return None
+        path = self._sensors.inside(str(name), "map: filename")
         if name not in self._areas:
-            self._areas = {name: read_drivable(self._sensors.inside(str(name), "map: filename"))}
+            self._areas = {name: read_drivable(path)}
+        if episode not in self._fitting:
+            check_fits(self._areas[name], path, self.ego_poses(episode)[:, :2, 3])
+            self._fitting.add(episode)
         return self._areas[name]
 
     def ego_poses(self, episode: int) -> NDArray[np.float64]:
@@ -209,6 +214,8 @@ class NuScenesSource:
             self.embodiment_of(episode)
         for reading in range(len(self._table.channel_of)):
             self._sensors.check(reading)
+        for reading in self._measured(key for key in self.streams if key.startswith(DEPTH_KEY_PREFIX)):
+            self._sensors.check(reading, depth=True)
 
     def content_hash(self, keys: Collection[str]) -> str:
         """Hash of the tables and of the files of these streams, and of the options; see `ContentHashing`."""
@@ -231,10 +238,17 @@ class NuScenesSource:
         messages = [*CAN_MESSAGES, SIDECAR_MARK + "commands", SIDECAR_MARK + "perturbed"]
         messages += [SIDECAR_MARK + LIGHTS_SIDECAR] if LIGHT_KEY in keys else []
         files |= {can.path(message) for can in self._cans for message in messages if can.has(message)}
-        wanted = [CHANNEL_OF[key] for key in keys if key in CHANNEL_OF]
-        wanted += RADAR_CHANNELS if RADAR_KEY in keys else ()
-        readings = np.flatnonzero(np.isin(self._table.channel_of.astype(str), wanted))
-        return files | {self._sensors.path(int(reading)) for reading in readings}
+        if ROAD_KEY in keys:
+            maps = {self._table.map_file(episode) for episode in range(len(self))}
+            files |= {self._sensors.inside(str(name), "map: filename") for name in maps if name is not None}
+        depths = {key for key in keys if key.startswith(DEPTH_KEY_PREFIX)}
+        files |= {self._sensors.depth_path(reading) for reading in self._measured(depths)}
+        return files | {self._sensors.path(reading) for reading in self._measured(set(keys) - depths)}
+
+    def _measured(self, keys: Iterable[str]) -> list[int]:
+        """The readings of the sensors of some streams."""
+        wanted = [channel for key in keys for channel in _channels(key)]
+        return np.flatnonzero(np.isin(self._table.channel_of.astype(str), wanted)).tolist()
 
     def _fill(
         self, key: str, episode: int, steps: NDArray[np.int64], value: NDArray[Any], valid: NDArray[np.bool_]
@@ -245,6 +259,10 @@ class NuScenesSource:
             lights = self._next_lights(episode)
             if lights is not None:
                 value[...], valid[...] = lights[steps], True
+        elif key == ROAD_KEY:
+            area = self.drivable(episode)
+            if area is not None:
+                value[...], valid[...] = np.stack([road_points(area, motion.poses[step]) for step in steps]), True
         elif key in MOTION_KEYS:
             values, known = _motion_stream(motion, key)
             value[...], valid[...] = values[steps], known[steps]
@@ -264,6 +282,8 @@ class NuScenesSource:
                 found: NDArray[Any] | None
                 if key == LIDAR_KEY:
                     found = self._sensors.lidar(reading, channel, motion.poses[steps[place]], value.shape[1])
+                elif key.startswith(DEPTH_KEY_PREFIX):
+                    found = self._sensors.depth(reading, value.shape[1:])
                 else:
                     found = self._sensors.picture(reading, value.shape[1:])
                 if found is not None:
@@ -328,6 +348,13 @@ class NuScenesSource:
         length = len(self._motion(episode).steps_us)
         if not 0 <= step < length:
             raise OutOfRangeError(f"{self.name}: no step {step} in episode {episode}; it has {length}, counted from 0")
+
+
+def _channels(key: str) -> tuple[str, ...]:
+    """The channels of the sensors that a stream is of."""
+    if key == RADAR_KEY:
+        return RADAR_CHANNELS
+    return (CHANNEL_OF[key],) if key in CHANNEL_OF else ()
 
 
 def _motion_stream(motion: Motion, key: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -11,7 +11,7 @@ from tempovla.data.nuscenes.box_stream import most_boxes
 from tempovla.data.nuscenes.can_bus import CanBus
 from tempovla.data.nuscenes.imu import MESSAGE, window_size
 from tempovla.data.nuscenes.imu import RATE_HZ as IMU_RATE_HZ
-from tempovla.data.nuscenes.layout import CAMERA_CHANNELS, LIDAR_CHANNEL, LIDAR_FIELDS, RADAR_CHANNELS
+from tempovla.data.nuscenes.layout import CAMERA_CHANNELS, DEPTH_FOLDER, LIDAR_CHANNEL, LIDAR_FIELDS, RADAR_CHANNELS
 from tempovla.data.nuscenes.lights import has_lights
 from tempovla.data.nuscenes.options import NuScenesOptions
 from tempovla.data.nuscenes.scenes import SceneTable
@@ -28,17 +28,22 @@ from tempovla.timeline.driving import (
     LIGHT_NAMES,
     RADAR_KEY,
     RADAR_NAMES,
+    ROAD_KEY,
+    ROAD_NAMES,
+    ROAD_SQUARES,
     STATE_NAMES,
 )
-from tempovla.timeline.keys import ACTION_KEY, IMAGE_KEY_PREFIX, POSE_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, IMAGE_KEY_PREFIX, POSE_KEY, STATE_KEY
 from tempovla.timeline.source import StreamInfo, StreamTable
 
 POSE_NAMES = ("x [m]", "y [m]", "yaw [rad]")
-MOTION_KEYS = (STATE_KEY, POSE_KEY, ACTION_KEY, LIGHT_KEY)
+MOTION_KEYS = (STATE_KEY, POSE_KEY, ACTION_KEY, LIGHT_KEY, ROAD_KEY)
 """Streams at the rate of control."""
-CHANNEL_OF = {IMAGE_KEY_PREFIX + name: channel for channel, name in CAMERA_CHANNELS.items()} | {
-    LIDAR_KEY: LIDAR_CHANNEL
-}
+CHANNEL_OF = (
+    {IMAGE_KEY_PREFIX + name: channel for channel, name in CAMERA_CHANNELS.items()}
+    | {DEPTH_KEY_PREFIX + name: channel for channel, name in CAMERA_CHANNELS.items()}
+    | {LIDAR_KEY: LIDAR_CHANNEL}
+)
 """Channels of sensors by stream; targets of several radars are one stream."""
 
 _LOOKED_AT = 8
@@ -61,8 +66,13 @@ def find_streams(table: SceneTable, options: NuScenesOptions, cans: Sequence[Can
         if channel not in rates or key == LIDAR_KEY:
             continue
         shape = _picture_shape(table, channel)
+        is_depth = key.startswith(DEPTH_KEY_PREFIX)
+        if is_depth and not (table.tables.root / DEPTH_FOLDER / channel).is_dir():
+            continue
         if isinstance(shape, str):
             left_out[key] = shape
+        elif is_depth:
+            streams[key] = StreamInfo("depth", (*shape[:2], 1), "float32", rates[channel])
         else:
             streams[key] = StreamInfo("image", shape, "uint8", rates[channel])
     if LIDAR_CHANNEL in rates:
@@ -78,6 +88,9 @@ def find_streams(table: SceneTable, options: NuScenesOptions, cans: Sequence[Can
     boxes = most_boxes(table)
     if boxes:
         streams[BOXES_KEY] = StreamInfo("points", (boxes, len(BOX_NAMES)), "float32", CONTROL_RATE_HZ, BOX_NAMES)
+    if any(table.map_file(row) is not None for row in range(len(table))):
+        road = (ROAD_SQUARES, len(ROAD_NAMES))
+        streams[ROAD_KEY] = StreamInfo("points", road, "float32", options.rate_hz, ROAD_NAMES)
     if any(map(has_lights, cans)):
         light = (len(LIGHT_NAMES),)
         streams[LIGHT_KEY] = StreamInfo("state", light, "float32", options.rate_hz, LIGHT_NAMES)

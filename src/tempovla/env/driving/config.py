@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 POINT_SENSORS: dict[str, str] = {"lidar": LIDAR_KEY, "radar": RADAR_KEY, "imu": IMU_KEY}
 """The sensors that measure points, with their streams; each is a field of the config."""
+ALL_CAMERAS = "cameras"
+"""All six of them, among the sensors that are broken."""
 ACTION_BOUNDS = ((0.0, -4.0, -1.2), (12.0, 4.0, 1.2))
 """Lowest and highest forward [m], left [m] and turn [rad] of a control step; the car drives forward only."""
 
@@ -61,8 +63,8 @@ class DrivingConfig(SimulatorDefaults):
         max_steps: control steps of half a second after which an episode is truncated.
         top_speed: that the expert drives where nothing is in its way [m/s].
         terminate_on_success: whether an episode ends where its route ends.
-        without: sensors that are broken, as a list of `lidar`, `radar`, `imu` or names of cameras such as `front`;
-            their streams are not observed.
+        without: sensors that are broken, as a list of `lidar`, `radar`, `imu`, names of cameras such as `front`, and
+            `cameras`, which means all six; their streams are not observed.
         wrong_commands: whether the navigator says another turn than the route takes; `eval --wrong_instruction` sets
             this, too.
         push_rate: share of the control steps at which a burst of one or two pushes begins: the car does not do what it
@@ -139,7 +141,7 @@ class DrivingConfig(SimulatorDefaults):
         for camera in self.cameras:
             if camera not in SURROUND_CAMERAS:
                 raise ValueError(f"cameras: no camera {camera!r}; choose from {', '.join(SURROUND_CAMERAS)}")
-        known = (*SURROUND_CAMERAS, *POINT_SENSORS)
+        known = (ALL_CAMERAS, *SURROUND_CAMERAS, *POINT_SENSORS)
         for sensor in self.without:
             if sensor not in known:
                 raise ValueError(f"without: no sensor {sensor!r}; choose from {', '.join(known)}")
@@ -168,7 +170,9 @@ class DrivingConfig(SimulatorDefaults):
     @property
     def seen(self) -> tuple[str, ...]:
         """The cameras that are drawn and not broken."""
-        return tuple(camera for camera in self.cameras if camera not in self.without) if self.render else ()
+        if not self.render or ALL_CAMERAS in self.without:
+            return ()
+        return tuple(camera for camera in self.cameras if camera not in self.without)
 
     @property
     def measured(self) -> tuple[str, ...]:

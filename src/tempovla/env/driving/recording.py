@@ -59,6 +59,7 @@ class Frame:
         lidar: (N, 5) float32 in the ego frame, x, y, z, intensity, ring; None where it is off.
         radar: targets by radar; empty where they are off.
         annotations: of a key frame.
+        depths: (H, W, 1) float32 distances in the pictures [m], by camera; empty where they are off.
     """
 
     time_s: float
@@ -68,6 +69,7 @@ class Frame:
     lidar: np.ndarray | None
     radar: dict[str, Targets]
     annotations: tuple[Annotation, ...] = ()
+    depths: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -185,7 +187,8 @@ class SceneRecorder:
             targets = [found.agents for found in radar.values()]
             counted = self._annotations(moment, on_agents, np.concatenate([*targets, np.zeros(0, int)]))
         time_s = moment.tick * TRAFFIC_EVERY * SUBSTEP_S
-        return Frame(time_s, moment.pose, key, pictures, lidar, radar, counted)
+        depths = {camera: senses.depth(moment, camera) for camera in config.seen if config.depth}
+        return Frame(time_s, moment.pose, key, pictures, lidar, radar, counted, depths)
 
     def _annotations(self, moment: Instant, lidar: np.ndarray, radar: np.ndarray) -> tuple[Annotation, ...]:
         agents = moment.agents

@@ -34,11 +34,47 @@ class FusedTokens:
         return torch.cat(list(self.tokens.values()), dim=1), torch.cat(list(self.valid.values()), dim=1)
 
 
-class CrossModalFusion(nn.Module):
+class CrossModalLayers(nn.Module):
     """Cross-attention of each modality to all others, then a feed-forward layer, both around residuals.
 
-    A modality that is None, or whose tokens are all invalid, is passed over. Tokens that have no other modality to
-    attend to go through the feed-forward layer alone.
+    Tokens that have no other modality to attend to go through the feed-forward layer alone.
+
+    Args:
+        feature_dim: width D of all tokens.
+        num_heads: attention heads.
+        modalities: their names.
+        num_layers: how often the modalities look at each other.
+    """
+
+    def __init__(self, feature_dim: int, num_heads: int, modalities: Sequence[str], num_layers: int) -> None:
+        super().__init__()
+        if not modalities or len(set(modalities)) != len(modalities) or num_layers < 1:
+            raise ValueError(f"modalities={tuple(modalities)} and num_layers={num_layers}: give distinct names, and 1")
+        self.modalities = tuple(modalities)
+        self.kinds = nn.Parameter(0.02 * torch.randn(len(self.modalities), feature_dim))
+        self.layers = nn.ModuleList(_Layer(feature_dim, num_heads) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(feature_dim)
+
+    def mixed(self, tokens: Mapping[str, Tensor], valid: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tokens (B, L_m, D) by modality that know of the other modalities; 0 where not valid.
+
+        Args:
+            tokens: (B, L_m, D) by modality, at least one.
+            valid: (B, L_m) bool of the same ones, which tokens are there. What the others hold changes nothing.
+        """
+        there = [valid[name] for name in tokens]
+        sets = [in_dtype_of(self, _clean(each, mask)) for each, mask in zip(tokens.values(), there, strict=True)]
+        sets = [each + self.kinds[self.modalities.index(name)] for name, each in zip(tokens, sets, strict=True)]
+        for layer in self.layers:
+            sets = layer(sets, there)
+        sets = [_clean(self.norm(each), mask) for each, mask in zip(sets, there, strict=True)]
+        return dict(zip(tokens, sets, strict=True))
+
+
+class CrossModalFusion(CrossModalLayers):
+    """Tokens of several modalities that attend to each other, and a summary of all of them.
+
+    A modality that is None, or whose tokens are all invalid, is passed over.
 
     Args:
         feature_dim: width D of all tokens.
@@ -56,13 +92,8 @@ class CrossModalFusion(nn.Module):
         num_layers: int = 1,
         modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        if not modalities or len(set(modalities)) != len(modalities) or num_layers < 1:
-            raise ValueError(f"modalities={tuple(modalities)} and num_layers={num_layers}: give distinct names, and 1")
-        self.modalities, self.modality_dropout = tuple(modalities), checked_rate(modality_dropout)
-        self.kinds = nn.Parameter(0.02 * torch.randn(len(self.modalities), feature_dim))
-        self.layers = nn.ModuleList(_Layer(feature_dim, num_heads) for _ in range(num_layers))
-        self.norm = nn.LayerNorm(feature_dim)
+        super().__init__(feature_dim, num_heads, modalities, num_layers)
+        self.modality_dropout = checked_rate(modality_dropout)
         self.query = nn.Parameter(torch.randn(1, 1, feature_dim))
         self.pool = CrossAttention(feature_dim, num_heads)
 
@@ -88,16 +119,11 @@ class CrossModalFusion(nn.Module):
         """
         tokens = sets_by_name(self.modalities, given, named)
         masks = token_masks(tokens, self.kinds.shape[1], valid, self.modality_dropout if self.training else 0.0, seed)
-        places = [self.modalities.index(name) for name in tokens]
-        sets = [in_dtype_of(self, _clean(each, masks[name])) for name, each in tokens.items()]
-        sets = [each + self.kinds[place] for each, place in zip(sets, places, strict=True)]
-        there = list(masks.values())
-        for layer in self.layers:
-            sets = layer(sets, there)
-        sets = [_clean(self.norm(each), mask) for each, mask in zip(sets, there, strict=True)]
-        query = self.query.expand(sets[0].shape[0], -1, -1).to(sets[0].dtype)
-        pooled = attend_to_some(self.pool, query, torch.cat(sets, dim=1), torch.cat(there, dim=1))[:, 0]
-        return FusedTokens(dict(zip(tokens, sets, strict=True)), masks, pooled)
+        fused = self.mixed(tokens, masks)
+        sets = torch.cat(list(fused.values()), dim=1)
+        query = self.query.expand(len(sets), -1, -1).to(sets.dtype)
+        pooled = attend_to_some(self.pool, query, sets, torch.cat(list(masks.values()), dim=1))[:, 0]
+        return FusedTokens(fused, masks, pooled)
 
 
 class _Layer(nn.Module):

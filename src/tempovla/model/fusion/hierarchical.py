@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
-from tempovla.model.fusion.cross_modal import CrossModalFusion, FusedTokens, Tokens, sets_by_name, token_masks
+from tempovla.model.fusion.cross_modal import (
+    CrossModalFusion,
+    CrossModalLayers,
+    FusedTokens,
+    Tokens,
+    sets_by_name,
+    token_masks,
+)
 from tempovla.model.fusion.modality_dropout import checked_rate
 
 SENSORS = ("vision", "lidar", "radar")
@@ -28,7 +36,7 @@ class HierarchicalFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.modality_dropout = checked_rate(modality_dropout)
-        self.ranging = CrossModalFusion(feature_dim, num_heads, ("lidar", "radar"), num_layers)
+        self.ranging = CrossModalLayers(feature_dim, num_heads, ("lidar", "radar"), num_layers)
         self.whole = CrossModalFusion(feature_dim, num_heads, ("vision", "scene"), num_layers)
 
     def forward(
@@ -58,5 +66,7 @@ class HierarchicalFusion(nn.Module):
         ranging = {name: each for name, each in sets.items() if name != "vision"}
         scene = None
         if ranging:
-            scene, masks["scene"] = self.ranging(ranging, valid={name: masks.pop(name) for name in ranging}).flat()
+            there = {name: masks.pop(name) for name in ranging}
+            scene = torch.cat(list(self.ranging.mixed(ranging, there).values()), dim=1)
+            masks["scene"] = torch.cat(list(there.values()), dim=1)
         return self.whole(vision=sets.get("vision"), scene=scene, valid=masks)

@@ -68,22 +68,19 @@ def in_slabs(axes: np.ndarray, count: int) -> np.ndarray:
     chosen = np.zeros(count, np.int64)
     if not axes.shape[1]:
         return chosen
-    x, y, z = (np.ascontiguousarray(each) for each in axes)
-    places = x.tolist()
+    x, y, z = axes
+    places, points = x.tolist(), np.ascontiguousarray(axes.T)[:, :, None]
     nearest = np.full_like(x, np.inf)
-    distance, square = np.empty_like(x), np.empty_like(x)
     at = int((x * x + y * y + z * z).argmax())
     for index in range(count):
         chosen[index] = at
         reach = math.sqrt(nearest[at]) * (1.0 + _MARGIN)
         low, high = bisect_left(places, places[at] - reach), bisect_right(places, places[at] + reach)
-        near, own, other = nearest[low:high], distance[: high - low], square[: high - low]
-        np.subtract(x[low:high], x[at], out=own)
-        np.multiply(own, own, out=own)
-        for axis in (y, z):
-            np.subtract(axis[low:high], axis[at], out=other)
-            np.multiply(other, other, out=other)
-            np.add(own, other, out=own)
-        np.minimum(near, own, out=near)
+        near, squares = nearest[low:high], axes[:, low:high] - points[at]
+        np.multiply(squares, squares, out=squares)
+        distance = squares[0]
+        np.add(distance, squares[1], out=distance)
+        np.add(distance, squares[2], out=distance)
+        np.minimum(near, distance, out=near)
         at = int(nearest.argmax())
     return chosen

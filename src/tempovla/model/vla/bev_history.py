@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from tempovla.model.fusion.align import align_bev, relative_motion
-from tempovla.model.layers.row_state import RowState
+from tempovla.model.fusion.align import align_bev
 from tempovla.model.sensor.bev import BEVGridConfig
-from tempovla.model.temporal.core.encoder import TemporalEncoder
+from tempovla.model.vla.frame_history import FrameHistory
 from tempovla.model.vla.multi_sensor_config import BEVTemporalConfig
-from tempovla.timeline.frames import FrameIndex
 
 
-@dataclass(frozen=True)
-class BEVMemory(RowState):
-    """The bird's eye views of the last W frames, oldest first.
-
-    Attributes:
-        bev: (B, W, C, rows, columns), each in the vehicle's frame of its own time.
-        pose: (B, W, 3) of the vehicle then: x [m], y [m] and heading [rad] in one frame.
-        known: (B, W) bool, whether there was such a frame, and its pose is known.
-    """
-
-    bev: Tensor
-    pose: Tensor
-    known: Tensor
-
-    def pushed(self, bev: Tensor, pose: Tensor, known: Tensor) -> BEVMemory:
-        """Return the memory with the present view as its newest, and without its oldest one."""
-        pairs = ((self.bev, bev), (self.pose, pose), (self.known, known))
-        return BEVMemory(*(torch.cat([old[:, 1:], new[:, None].to(old.dtype)], dim=1) for old, new in pairs))
-
-
-class BEVHistory(nn.Module):
+class BEVHistory(FrameHistory):
     """A temporal encoder over the views of every place, of which the newest is the present one.
 
     Each past view is moved by the ego motion since then, so that what stands still keeps its cell. What a place looked
@@ -50,52 +26,16 @@ class BEVHistory(nn.Module):
     """
 
     def __init__(self, config: BEVTemporalConfig, grid: BEVGridConfig, dim: int) -> None:
-        super().__init__()
-        self.config, self.grid, self.dim = config, grid, dim
-        self.encoder = TemporalEncoder(config.encoder_config(dim, config.past_frames + 1))
+        super().__init__(config, (dim, grid.rows, grid.columns), dim)
+        self.grid = grid
 
-    def initial_state(self, batch: int) -> BEVMemory:
-        """Return the memory of rows that have seen nothing."""
-        like, past = next(self.parameters()), self.config.past_frames
-        bev = like.new_zeros(batch, past, self.dim, self.grid.rows, self.grid.columns)
-        known = torch.zeros(batch, past, dtype=torch.bool, device=like.device)
-        return BEVMemory(bev, torch.zeros(batch, past, 3, device=like.device), known)
-
-    def forward(self, bev: Tensor, pose: Tensor, known: Tensor, memory: BEVMemory) -> Tensor:
-        """Return the present views (B, C, rows, columns) with what the past adds to them.
-
-        Args:
-            bev: (B, C, rows, columns) of now.
-            pose: (B, 3) of now.
-            known: (B,) bool, whether the pose of now is known; without it the past is not read.
-            memory: the frames before.
-        """
-        there = memory.known & known[:, None]
-        motion = relative_motion(memory.pose, pose[:, None])
-        motion = torch.where(there[..., None], motion, 0.0)
+    def read(self, view: Tensor, past: Tensor, motion: Tensor, there: Tensor) -> Tensor:
+        """Return what the past adds to the views (B, C, rows, columns) of now; see `FrameHistory.read`."""
         covered = there.flatten()[:, None, None].expand(-1, self.grid.rows, self.grid.columns)
-        moved, seen = align_bev(memory.bev.flatten(0, 1), motion.flatten(0, 1), self.grid, covered)
-        views = torch.cat([moved.unflatten(0, there.shape).to(bev.dtype), bev[:, None]], dim=1)
-        seen = torch.cat([seen.unflatten(0, there.shape), torch.ones_like(seen[: len(bev), None])], dim=1)
-        return bev + self._read(views, seen)
-
-    def sequence(self, bev: Tensor, pose: Tensor, known: Tensor, index: FrameIndex) -> Tensor:
-        """Return what `forward` returns for the frames of sequences, step by step.
-
-        Args:
-            bev: (B, T, C, rows, columns).
-            pose: (B, T, 3).
-            known: (B, T) bool.
-            index: N frames of these.
-
-        Returns:
-            (N, C, rows, columns).
-        """
-        past = self.config.past_frames
-        place = index.place[:, None] + torch.arange(-past, 0, device=index.place.device)
-        row, before = index.row[:, None], place.clamp(min=0)
-        memory = BEVMemory(bev[row, before], pose[row, before], known[row, before] & (place >= 0))
-        return self(index.gather(bev), index.gather(pose), index.gather(known), memory)
+        moved, seen = align_bev(past.flatten(0, 1), motion.flatten(0, 1), self.grid, covered)
+        views = torch.cat([moved.unflatten(0, there.shape).to(view.dtype), view[:, None]], dim=1)
+        seen = torch.cat([seen.unflatten(0, there.shape), torch.ones_like(seen[: len(view), None])], dim=1)
+        return self._read(views, seen)
 
     def _read(self, views: Tensor, seen: Tensor) -> Tensor:
         """What the encoder makes of the sequences (B, W + 1, C, rows, columns) of all places, in every cell."""

@@ -1,7 +1,8 @@
 """What a driving policy learns beside its trajectories, from what is known in training alone.
 
-Where other road users are and what the next traffic light shows are supervision, and no input: nothing of it is read
-when the policy acts, and the heads here are not evaluated then (cf. TransFuser; Chitta et al., 2023).
+Where other road users are, where one can drive and what the next traffic light shows are supervision, and no input:
+nothing of it is read when the policy acts, and the heads here are not evaluated then (cf. TransFuser; Chitta et al.,
+2023).
 """
 
 from __future__ import annotations
@@ -16,10 +17,19 @@ from torch.nn import functional as F
 from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.sensor.bev import BEVGridConfig
 from tempovla.model.sensor.bev_boxes import covered_cells
+from tempovla.model.sensor.bev_cells import batch_cells, cell_centres, cell_indices
 from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig
 from tempovla.model.vla.multi_sensor_encoder import Seen
 from tempovla.timeline import Context, LossTerm, LossTerms, Metric, Track
-from tempovla.timeline.driving import BOXES_KEY, LIGHT_KEY, LIGHT_STATES
+from tempovla.timeline.driving import (
+    BOXES_KEY,
+    LIGHT_KEY,
+    LIGHT_STATES,
+    ROAD_KEY,
+    ROAD_SQUARE_M,
+    ROAD_X_M,
+    ROAD_Y_M,
+)
 
 _SPEEDS, _KNOWN = slice(5, 7), 7
 """Columns of a box, named by `BOX_NAMES`."""
@@ -90,6 +100,67 @@ class OccupancyHead(nn.Module):
         }
 
 
+class RoadHead(nn.Module):
+    """How much of each cell of the bird's eye view one can drive on.
+
+    Args:
+        dim: channels C of the view.
+        grid: the cells.
+    """
+
+    def __init__(self, dim: int, grid: BEVGridConfig) -> None:
+        super().__init__()
+        self.grid = grid
+        self.layers = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1), nn.ReLU(), nn.Conv2d(dim, 1, 1))
+        centres, half = cell_centres(grid), grid.resolution / 2
+        within = [
+            (centres[..., axis] - half >= low) & (centres[..., axis] + half <= high)
+            for axis, (low, high) in enumerate((ROAD_X_M, ROAD_Y_M))
+        ]
+        self.within: Tensor
+        self.register_buffer("within", within[0] & within[1], persistent=False)
+
+    def forward(self, bev: Tensor) -> Tensor:
+        """Return logits (B, H, W) of views (B, C, H, W)."""
+        logits: Tensor = self.layers(in_dtype_of(self.layers, bev))
+        return logits[:, 0]
+
+    def targets(self, squares: Tensor, present: Tensor) -> Tensor:
+        """Return the drivable share (B, H, W) of each cell, 0 to 1.
+
+        Args:
+            squares: (B, N, 2) centres of drivable squares [m].
+            present: (B, N) bool, which of them are there.
+        """
+        cells, on_grid = cell_indices(self.grid, squares, present)
+        held = batch_cells(cells, self.grid.num_cells)[on_grid]
+        counts = torch.bincount(held, minlength=len(squares) * self.grid.num_cells)
+        share = counts * (ROAD_SQUARE_M / self.grid.resolution) ** 2
+        return share.clamp(max=1.0).view(-1, self.grid.rows, self.grid.columns)
+
+    def terms(self, bev: Tensor, seen: Tensor, road: Track, weight: float) -> LossTerms:
+        """Return the binary cross-entropy of all cells as a loss, and the intersection over union as a metric.
+
+        Args:
+            bev: (B, C, H, W) views.
+            seen: (B,) bool, whether any sensor that is seen in the view was there.
+            road: of the stream `ROAD_KEY`, the present of each row.
+            weight: of the loss.
+        """
+        value, valid = road.at(0)
+        assert road.element_valid is not None
+        present = road.element_valid[:, road.offset.tolist().index(0)] & valid[:, None]
+        share = self.targets(torch.where(present[..., None], value.float(), 0.0), present)
+        known = (valid & seen)[:, None, None] & self.within
+        logits = self(bev).float()
+        loss = F.binary_cross_entropy_with_logits(logits, share, reduction="none")
+        found, there = logits > 0, share > 0.5
+        return {
+            "road_loss": LossTerm(loss, None, known, weight, "mean"),
+            "road_iou": Metric((found & there).float(), None, known & (found | there)),
+        }
+
+
 class LightHead(nn.Module):
     """What the next traffic light on the route shows, from the tokens of the front camera.
 
@@ -138,10 +209,12 @@ class DrivingSupervision(nn.Module):
 
     def __init__(self, config: MultiSensorVLAConfig, width: int) -> None:
         super().__init__()
-        self.config, self.occupancy, self.light = config, None, None
+        self.config, self.occupancy, self.road, self.light = config, None, None, None
         if config.occupancy_weight:
             weight = config.occupancy_positive_weight
             self.occupancy = OccupancyHead(config.bev_dim, config.grid, config.occupancy_times, weight)
+        if config.road_weight:
+            self.road = RoadHead(config.bev_dim, config.grid)
         if config.light_weight:
             self.light = LightHead(width)
 
@@ -157,6 +230,8 @@ class DrivingSupervision(nn.Module):
         if self.occupancy is not None and bev is not None and BOXES_KEY in context.now:
             boxes = context.now[BOXES_KEY]
             terms |= self.occupancy.terms(bev, seen.mapped, boxes, self.config.occupancy_weight)
+        if self.road is not None and bev is not None and ROAD_KEY in context.now:
+            terms |= self.road.terms(bev, seen.mapped, context.now[ROAD_KEY], self.config.road_weight)
         if self.light is not None and LIGHT_KEY in context.now:
             tokens = seen.tokens[:, : math.prod(self.config.front_tokens)]
             terms |= self.light.terms(tokens, seen.front, context.now[LIGHT_KEY], self.config.light_weight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
 from tempovla.model.fusion.bev_config import LiftConfig
@@ -26,6 +26,8 @@ from tempovla.timeline.driving import (
     LIGHT_NAMES,
     RADAR_KEY,
     RADAR_NAMES,
+    ROAD_KEY,
+    ROAD_NAMES,
     STATE_NAMES,
 )
 from tempovla.timeline.keys import ACTION_KEY, OBSERVATION_PREFIX, POSE_KEY, STATE_KEY
@@ -71,10 +73,11 @@ class OwnSensorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BEVTemporalConfig(TemporalPartConfig):
-    """A temporal encoder over the bird's eye views of the last frames, which ego motion brings onto the present one.
+    """A temporal encoder over the bird's eye views of the last frames, which ego motion brings onto the present one, or
+    over their fused tokens.
 
     Attributes:
-        past_frames: how many earlier views are kept and read beside the present one.
+        past_frames: how many earlier frames are kept and read beside the present one.
         sequence_length: number of frames in a training window. Every frame is encoded once, and all are learned from.
         cell_size: cells of the bird's eye view along each side of a place whose past is read.
     """
@@ -144,6 +147,11 @@ class MultiSensorVLAConfig:
             cover. It reads their boxes in training alone. 0 leaves it out.
         occupancy_times: moments from now on of which it learns that [s]; 0 is now. Boxes go on at constant velocity.
         occupancy_positive_weight: how much more covered cells count in this loss than free ones.
+        brake_threshold: probability from which on a cell counts as covered when the policy drives: it then goes along
+            its trajectory only as fast as it meets no such cell. It needs `occupancy_weight`, and can be changed for a
+            trained policy. 0 drives every trajectory as it is.
+        road_weight: weight of a loss by which the bird's eye view learns on which of its cells one can drive. It reads
+            the map in training alone. 0 leaves it out.
         light_weight: weight of a loss by which the tokens of the front camera learn what the next traffic light on the
             route shows, which is known in training alone. 0 leaves it out.
         action_head: name of the action head, from `ACTION_HEAD_REGISTRY`.
@@ -155,7 +163,10 @@ class MultiSensorVLAConfig:
         rate_hz: control rate, which is that of the waypoints [Hz].
         smooth_plan: let the first step of a trajectory be the one that the vehicle can take when it follows the whole
             of it, by pure pursuit.
+        control_fields: the settings that control alone reads; they can be given anew to a trained policy.
     """
+
+    control_fields: ClassVar[tuple[str, ...]] = ("brake_threshold",)
 
     sensors: tuple[Sensor, ...] = SENSORS
     cameras: tuple[str, ...] = CAMERA_KEYS
@@ -186,6 +197,8 @@ class MultiSensorVLAConfig:
     occupancy_weight: float = 0.0
     occupancy_times: tuple[float, ...] = (0.0, 1.0)
     occupancy_positive_weight: float = 3.0
+    brake_threshold: float = 0.0
+    road_weight: float = 0.0
     light_weight: float = 0.0
     action_head: str = "mlp"
     action_head_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -212,7 +225,7 @@ class MultiSensorVLAConfig:
             )
         self._check_fusion()
         self._check_supervision()
-        if self.temporal is not None and not self.mapped:
+        if self.temporal is not None and self.fusion == "bev" and not self.mapped:
             raise ValueError(
                 f"model.temporal reads earlier bird's eye views, which sensors={list(self.sensors)} do not make; add "
                 f"one of {', '.join(MAPPED)}, or set model.temporal=null"
@@ -224,17 +237,24 @@ class MultiSensorVLAConfig:
                 f"model.depth_weight={self.depth_weight} must not be negative, and is of cameras with "
                 "model.lift.kind=splat alone; set it to 0"
             )
-        if self.occupancy_weight < 0 or (self.occupancy_weight and not self.mapped):
-            raise ValueError(
-                f"model.occupancy_weight={self.occupancy_weight} must not be negative, and is of the bird's eye view, "
-                f"which sensors={list(self.sensors)} do not make; add one of {', '.join(MAPPED)}, or set it to 0"
-            )
+        for name in ("occupancy_weight", "road_weight"):
+            weight = getattr(self, name)
+            if weight < 0 or (weight and not self.mapped):
+                raise ValueError(
+                    f"model.{name}={weight} must not be negative, and is of the bird's eye view, which "
+                    f"sensors={list(self.sensors)} do not make; add one of {', '.join(MAPPED)}, or set it to 0"
+                )
         times = self.occupancy_times
         if not times or len(set(times)) != len(times) or not all(0 <= time < float("inf") for time in times):
             raise ValueError(f"model.occupancy_times={list(times)} must be moments of at least 0 s, and none twice")
         if not 0 < self.occupancy_positive_weight < float("inf"):
             raise ValueError(
                 f"model.occupancy_positive_weight={self.occupancy_positive_weight} must be greater than 0, and finite"
+            )
+        if not 0 <= self.brake_threshold < 1 or (self.brake_threshold and not self.occupancy_weight):
+            raise ValueError(
+                f"model.brake_threshold={self.brake_threshold} must be a probability below 1, and needs predictions of "
+                "where others are; set it to 0, or train a policy with model.occupancy_weight above 0"
             )
         if self.light_weight < 0 or (self.light_weight and not self.reads_front):
             raise ValueError(
@@ -281,10 +301,10 @@ class MultiSensorVLAConfig:
                     f"model.{name} has no effect with model.fusion={self.fusion}; leave it out, as the config "
                     "driving_city_tokens does"
                 )
-        if self.temporal is not None:
+        if self.temporal is not None and self.temporal.cell_size != BEVTemporalConfig().cell_size:
             raise ValueError(
-                f"model.temporal reads earlier bird's eye views, which model.fusion={self.fusion} does not make; set "
-                "it to null, or choose the fusion bev"
+                f"model.temporal.cell_size={self.temporal.cell_size} has no effect with model.fusion={self.fusion}, "
+                "whose tokens have no place on a map; leave it out"
             )
         if self.depth_weight:
             raise ValueError(
@@ -349,6 +369,8 @@ class MultiSensorVLAConfig:
             found[LIDAR_KEY] = StreamSpec("points", (len(LIDAR_NAMES),))
         if self.occupancy_weight:
             found[BOXES_KEY] = StreamSpec("points", (len(BOX_NAMES),))
+        if self.road_weight:
+            found[ROAD_KEY] = StreamSpec("points", (len(ROAD_NAMES),))
         if self.light_weight:
             found[LIGHT_KEY] = StreamSpec("state", (len(LIGHT_NAMES),), normalized=False)
         return found

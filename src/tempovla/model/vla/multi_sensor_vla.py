@@ -15,13 +15,16 @@ from tempovla.model.fusion.bev import BEVTokens
 from tempovla.model.fusion.state_encoder import AllTokensReadout
 from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.layers.stacks import outermost_layers
-from tempovla.model.vla.bev_history import BEVHistory, BEVMemory
+from tempovla.model.vla.bev_history import BEVHistory
 from tempovla.model.vla.driving_supervision import DrivingSupervision
+from tempovla.model.vla.frame_history import FrameHistory, FrameMemory
 from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig, own_key
 from tempovla.model.vla.multi_sensor_encoder import MultiSensorEncoder, Seen
 from tempovla.model.vla.noise_state import NoiseState
+from tempovla.model.vla.occupancy_brake import OccupancyBrake
 from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.model.vla.sensor_encoders import build_sensor_encoders
+from tempovla.model.vla.token_history import TokenHistory
 from tempovla.model.vla.waypoint_controller import WaypointController
 from tempovla.model.vlm.language_model import LLMBackbone
 from tempovla.model.vlm.vlm_model import mean_of_valid
@@ -31,6 +34,7 @@ from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY, TOKENS_KEY, 
 from tempovla.timeline.noise import mix_seed
 from tempovla.timeline.trajectory import (
     metric_waypoints,
+    normalized_poses,
     normalized_waypoints,
     steps_of,
     valid_waypoints,
@@ -42,10 +46,10 @@ _FRAME_STREAM = 0x4456
 
 @dataclass(frozen=True)
 class MultiSensorState:
-    """The source of the noise, and the bird's eye views of the last frames; None without temporal encoder."""
+    """The source of the noise, and the views or fused tokens of the last frames; None without temporal encoder."""
 
     noise: NoiseState
-    memory: BEVMemory | None
+    memory: FrameMemory | None
 
 
 class Trajectories(NamedTuple):
@@ -73,7 +77,7 @@ class MultiSensorVLA(SavedPolicy):
 
     Attributes:
         encoder: from readings to a bird's eye view and tokens.
-        history: what earlier views add; None without temporal encoder.
+        history: what earlier views or fused tokens add; None without temporal encoder.
         action_head: the action head.
 
     Raises:
@@ -100,7 +104,7 @@ class MultiSensorVLA(SavedPolicy):
         self._own_names = tuple(own)
         self.encoder = MultiSensorEncoder(config, own, width)
         self.bev_tokens = BEVTokens(config.bev_dim, width, config.bev_tokens) if config.mapped else None
-        self.history = None if config.temporal is None else BEVHistory(config.temporal, config.grid, config.bev_dim)
+        self.history = self._history(width)
         words = config.max_instruction_tokens
         if self.language is None:
             self.words, words = nn.Embedding(config.vocabulary, width), 1
@@ -114,6 +118,16 @@ class MultiSensorVLA(SavedPolicy):
         )
         self.controller = WaypointController(rate_hz=config.rate_hz)
         self.supervision = DrivingSupervision(config, width)
+        times, threshold = config.occupancy_times, config.brake_threshold
+        self.brake = OccupancyBrake(config.grid, times, config.rate_hz, threshold) if threshold else None
+
+    def _history(self, width: int) -> FrameHistory | None:
+        config, fusion = self.config, self.encoder.token_fusion
+        if config.temporal is None:
+            return None
+        if fusion is None:
+            return BEVHistory(config.temporal, config.grid, config.bev_dim)
+        return TokenHistory(config.temporal, fusion.num_tokens, width)
 
     @property
     def horizon(self) -> int:
@@ -178,8 +192,8 @@ class MultiSensorVLA(SavedPolicy):
         """Return the loss terms of the action head, at all frames of a sequence if there is a temporal encoder."""
         if self.history is None or self.config.temporal is None:
             seen = self.encoder(sample.context, sample.seed)
-            plan = sample.future[ACTION_KEY]
-            terms = self._terms(seen, self._features(seen, seen.bev, sample.context), plan, sample.seed)
+            plan, view = sample.future[ACTION_KEY], self._view(seen)
+            terms = self._terms(seen, self._features(seen, view, sample.context), plan, sample.seed)
             return {**terms, **self.supervision(seen, seen.bev, sample.context)}
         offsets, batch = self.config.temporal.offsets, sample.batch_size
         keys = [key for key in self.observation_keys() if key in sample.context.now]
@@ -188,20 +202,24 @@ class MultiSensorVLA(SavedPolicy):
         context = frame_context(sample.context, index)
         seed = mix_seed(sample.seed[index.row], _FRAME_STREAM + index.place)
         seen = self.encoder(context, seed)
-        assert seen.bev is not None
+        view = self._view(seen)
+        assert view is not None
         pose, known = self._pose(context)
-        views, poses, poses_known = (index.scatter(value, batch) for value in (seen.bev, pose, known))
-        bev = self.history.sequence(views, poses, poses_known, index)
-        terms = self._terms(seen, self._features(seen, bev, context), self._plans(sample, index), seed)
-        return {**terms, **self.supervision(seen, bev, context)}
+        views, poses, poses_known = (index.scatter(value, batch) for value in (view, pose, known))
+        view = self.history.sequence(views, poses, poses_known, index)
+        terms = self._terms(seen, self._features(seen, view, context), self._plans(sample, index), seed)
+        return {**terms, **self.supervision(seen, None if seen.bev is None else view, context)}
 
     def act(self, context: Context, state: MultiSensorState) -> tuple[ActionChunk, MultiSensorState]:
         """Return a trajectory as a chunk of normalised waypoints (B, H, 3)."""
         seed, noise = state.noise.decide(context.first)
-        features, memory = self._decided(context, state.memory)
+        features, bev, memory = self._decided(context, state.memory)
         numbers = self.action_head.random_numbers(seed)
         chunk = self.action_head.sample_with(features, numbers).view(context.batch_size, self.horizon, -1)
         chunk = chunk / self._scale(chunk)
+        if self.brake is not None and self.supervision.occupancy is not None and bev is not None:
+            rate, probability = self.config.rate_hz, self.supervision.occupancy(bev).sigmoid()
+            chunk = normalized_poses(self.brake(metric_waypoints(chunk, rate), probability), rate)
         if self.config.smooth_plan:
             chunk = self._smooth(chunk, context)
         return ActionChunk.of(chunk, range(self.horizon)), MultiSensorState(noise, memory)
@@ -217,7 +235,7 @@ class MultiSensorVLA(SavedPolicy):
             waypoints = metric_waypoints(chunk.value, self.config.rate_hz)[:, None]
             return Trajectories(waypoints, torch.ones_like(waypoints[:, :, 0, 0])), after
         _, noise = state.noise.decide(context.first)
-        features, memory = self._decided(context, state.memory)
+        features, _, memory = self._decided(context, state.memory)
         chunks, probability = self.action_head.modes(features)
         waypoints = metric_waypoints(chunks / self._scale(chunks), self.config.rate_hz)
         return Trajectories(waypoints, probability), MultiSensorState(noise, memory)
@@ -229,21 +247,32 @@ class MultiSensorVLA(SavedPolicy):
         """Return the layers of the language model, whose weights FSDP puts together one at a time."""
         return [] if self.language is None else list(outermost_layers(self.language))
 
-    def _decided(self, context: Context, memory: BEVMemory | None) -> tuple[Tensor, BEVMemory | None]:
-        """Features (B, F) of now, and the memory with the present view in it."""
+    def _view(self, seen: Seen) -> Tensor | None:
+        """What a temporal encoder reads of a frame: the bird's eye view, or the fused tokens (B, L, D)."""
+        fusion = self.encoder.token_fusion
+        return seen.bev if fusion is None else seen.tokens[:, : fusion.num_tokens]
+
+    def _decided(
+        self, context: Context, memory: FrameMemory | None
+    ) -> tuple[Tensor, Tensor | None, FrameMemory | None]:
+        """Features (B, F) of now, the bird's eye view that they follow from, and the memory with the present frame."""
         context = replace(context, past={})
         seen = self.encoder(context)
-        if self.history is None or memory is None or seen.bev is None:
-            return self._features(seen, seen.bev, context), None
-        pose, known = self._pose(context)
-        memory = memory.reset(context.first)
-        bev = self.history(seen.bev, pose, known, memory)
-        return self._features(seen, bev, context), memory.pushed(seen.bev, pose, known)
+        view = with_past = self._view(seen)
+        if self.history is not None and memory is not None and view is not None:
+            pose, known = self._pose(context)
+            memory = memory.reset(context.first)
+            with_past = self.history(view, pose, known, memory)
+            memory = memory.pushed(view, pose, known)
+        return self._features(seen, with_past, context), None if seen.bev is None else with_past, memory
 
-    def _features(self, seen: Seen, bev: Tensor | None, context: Context) -> Tensor:
-        """The features (B, F) of frames, from their tokens and their words."""
-        parts = [] if bev is None or self.bev_tokens is None else [self.bev_tokens(bev)]
-        tokens = torch.cat([*parts, seen.tokens.to(parts[0].dtype)] if parts else [seen.tokens], dim=1)
+    def _features(self, seen: Seen, view: Tensor | None, context: Context) -> Tensor:
+        """The features (B, F) of frames, from their views, their other tokens and their words."""
+        tokens = seen.tokens
+        if view is not None:
+            first = view if self.bev_tokens is None else self.bev_tokens(view)
+            others = tokens[:, view.shape[1] :] if self.bev_tokens is None else tokens
+            tokens = torch.cat([first, others.to(first.dtype)], dim=1)
         ids, told = context.now[TOKENS_KEY].at(0)
         there = told[:, None] & (ids >= 0)
         if self.language is None:

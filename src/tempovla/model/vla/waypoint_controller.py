@@ -26,6 +26,8 @@ class WaypointControllerConfig:
         max_lookahead_m: largest distance to that point [m].
         speed_horizon_s: time over which the speed follows the trajectory [s]. Over a longer time it is smoother, and
             reacts later.
+        standstill_m_s: a trajectory that is slower than this over that time, on average, is one of standing [m/s]. The
+            vehicle then stops, as in TransFuser (Chitta et al., 2023), and does not creep over a stop line.
         max_steering_rad: limit of the angle of the front wheels [rad].
         max_acceleration: limit of the acceleration [m/s2].
         max_deceleration: limit of braking, which a car reaches on dry ground [m/s2].
@@ -39,6 +41,7 @@ class WaypointControllerConfig:
     min_lookahead_m: float = 3.0
     max_lookahead_m: float = 15.0
     speed_horizon_s: float = 1.5
+    standstill_m_s: float = 0.4
     max_steering_rad: float = 0.6
     max_acceleration: float = 3.0
     max_deceleration: float = 8.0
@@ -142,9 +145,10 @@ class WaypointController:
         time = steps / self.rate_hz
         way = _lengths(path)[:, :steps].sum(dim=1)
         wanted = 2.0 * (way - speed * time) / time**2
-        at_rest = 2.0 * way < speed * time  # the vehicle has to stand before the time is over
+        stands = way < max(_SHORT_M, self.config.standstill_m_s * time)
+        at_rest = stands | (2.0 * way < speed * time)  # the vehicle has to stand before the time is over
         stopping = -0.5 * speed.square() / way.clamp(min=_SHORT_M)
-        stopping = torch.where(way < _SHORT_M, torch.minimum(stopping, -speed * self.rate_hz), stopping)
+        stopping = torch.where(stands, torch.minimum(stopping, -speed * self.rate_hz), stopping)
         wanted = torch.where(at_rest, stopping, wanted)
         needed = self._needed_braking(path, speed)
         wanted = torch.where(needed > self.config.comfortable_deceleration, torch.minimum(wanted, -needed), wanted)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from tempovla.timeline.arguments import with_noun
+
 Severity = Literal["required", "advice"]
 Status = Literal["pass", "fail", "warn", "skip"]
 STATUSES: tuple[Status, ...] = ("pass", "fail", "warn", "skip")
@@ -32,11 +34,6 @@ class Finding:
     def line(self) -> str:
         """The finding as people read it."""
         return f"[{self.status.upper()}] {self.id}: {self.message}"
-
-
-def with_noun(number: int, noun: str) -> str:
-    """Return a number with its noun, such as `1 episode` or `2 episodes`."""
-    return f"{number} {noun if number == 1 else noun + 's'}"
 
 
 @dataclass
@@ -86,7 +83,7 @@ class Findings:
         counts = self.counts
         words = {"pass": "passed", "fail": "failed", "warn": "with a warning", "skip": "skipped"}
         told = ", ".join(f"{counts[status]} {words[status]}" for status in STATUSES)
-        return [*(finding.line for finding in self.made), f"{len(self.made)} checks: {told}"]
+        return [*(finding.line for finding in self.made), f"{with_noun(len(self.made), 'check')}: {told}"]
 
     def to_json(self) -> dict[str, Any]:
         """Return the findings as plain JSON values."""

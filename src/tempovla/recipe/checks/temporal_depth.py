@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tempovla.model.sensor.calibrations import view_cameras
-from tempovla.recipe.checks.findings import Findings, with_noun
+from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
 from tempovla.recipe.datasets.fits import depth_problem
+from tempovla.timeline.arguments import with_noun
 from tempovla.timeline.source import EpisodeSource
 from tempovla.timeline.task import Embodiment, Task
 

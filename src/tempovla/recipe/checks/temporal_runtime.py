@@ -12,11 +12,12 @@ import numpy as np
 from tempovla.data.open import open_source
 from tempovla.data.temporal.config import TemporalDataConfig
 from tempovla.data.temporal.dataset import TemporalDataset, TemporalPart
-from tempovla.recipe.checks.findings import Findings, with_noun
+from tempovla.recipe.checks.findings import Findings
 from tempovla.recipe.checks.temporal_depth import check_depth, readings_problem, readings_told
 from tempovla.recipe.checks.temporal_plan import TemporalPlan
 from tempovla.recipe.checks.temporal_sample import decode_problem, pictures_problem, sample_problem
 from tempovla.recipe.datasets.targets import TargetCount, count_targets
+from tempovla.timeline.arguments import with_noun
 from tempovla.timeline.keys import ACTION_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeSource
 

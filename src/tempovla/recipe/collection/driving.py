@@ -119,6 +119,7 @@ def _opened_record(folder: Path, collection: Collection) -> dict[str, Any]:
     """
     path, asked = folder / RECORD, collection.asked()
     asked |= {name: getattr(collection.env_config, name) for name in ("seconds", "sweeps", "cameras")}
+    asked |= {"depth": True} if getattr(collection.env_config, "depth", False) else {}
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items()}
     counts = ("episodes", "scenes")  # a folder may get more of them
     if not path.exists():
@@ -233,7 +234,7 @@ def _write_frame(out: SceneWriter, frame: Frame, start_us: int) -> None:
     ego = EgoPose(time_us, np.array([x, y, 0.0]), yaw_quaternions(yaw))
     channels = {camera: channel for channel, camera in CAMERA_CHANNELS.items()}
     for camera, picture in frame.pictures.items():
-        out.add_camera(channels[camera], time_us, picture, ego, frame.key)
+        out.add_camera(channels[camera], time_us, picture, ego, frame.key, frame.depths.get(camera))
     if frame.lidar is not None:
         out.add_lidar(LIDAR_CHANNEL, time_us, in_lidar_frame(frame.lidar), ego, frame.key)
     for name, targets in frame.radar.items():

@@ -11,6 +11,7 @@ from tempovla.recipe.datasets.dataset import Recipe
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture
 from tempovla.recipe.datasets.fits import check_fits
 from tempovla.timeline import EpisodeSource
+from tempovla.timeline.arguments import with_noun
 from tempovla.transform.pipeline import TransformPipeline
 
 LOGGER = logging.getLogger(__name__)
@@ -56,4 +57,5 @@ def fill_library(policy: Any, transform: TransformPipeline, library: EpisodeSour
     """
     memory = encode_episodes(library, policy, transform)
     hold(policy, memory, f"data.library={place}")
-    LOGGER.info("%s: %d earlier episodes of %d frames can be looked up", place, len(memory), memory.num_steps)
+    known, frames = with_noun(len(memory), "earlier episode"), with_noun(memory.num_steps, "frame")
+    LOGGER.info("%s: %s of %s can be looked up", place, known, frames)

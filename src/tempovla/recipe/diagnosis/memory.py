@@ -33,7 +33,7 @@ from tempovla.recipe.progress import CountProgress
 from tempovla.recipe.results import command, versions
 from tempovla.recipe.systems.registry import recipe_of
 from tempovla.timeline import Bundle, EpisodeSource
-from tempovla.timeline.arguments import brief, path_argument, whole_number
+from tempovla.timeline.arguments import brief, path_argument, whole_number, with_noun
 from tempovla.timeline.bundle import read_meta
 
 LOGGER = logging.getLogger(__name__)
@@ -175,7 +175,9 @@ def choose_episodes(source: EpisodeSource, config: DiagnosisConfig, held_out: li
         ValueError: if the dataset has only one.
     """
     if len(source) < 2:
-        raise ValueError(f"{source.name}: has {len(source)} episodes; at least 2 are needed to compare pasts")
+        raise ValueError(
+            f"{source.name}: has {with_noun(len(source), 'episode')}; at least 2 are needed to compare pasts"
+        )
     order = np.random.default_rng(config.seed).permutation(len(source)).tolist()
     groups: dict[str, list[int]] = defaultdict(list)
     for episode in sorted(order, key=lambda episode: episode not in (held_out or ())):

@@ -37,7 +37,7 @@ from tempovla.rollout.recorder import RolloutRecorder
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec, choose_execution_horizon, chunk_length
 from tempovla.storage.json_files import write_json
 from tempovla.timeline import Bundle
-from tempovla.timeline.arguments import brief
+from tempovla.timeline.arguments import brief, with_noun
 from tempovla.timeline.keys import (
     ACTION_KEY,
     DEPTH_KEY_PREFIX,
@@ -277,7 +277,9 @@ def _play(
     spent = {"cpu_seconds": round(cpu_seconds() - cpu_s, 2), "wall_seconds": round(time.monotonic() - wall_s, 2)}
     timing = _timing(episodes, config, str(controller.device)) | spent | {"episodes_of_an_earlier_call": len(kept)}
     latency = timing["policy_latency_ms"]["median"]
-    LOGGER.info("a decision took %.1f ms (median), for up to %d episodes at once", latency, config.num_envs)
+    LOGGER.info(
+        "a decision took %.1f ms (median), for up to %s at once", latency, with_noun(config.num_envs, "episode")
+    )
     return episodes, timing
 
 
@@ -347,7 +349,7 @@ def _summary(
     suite = getattr(env_config, "suite", env_config.title)
     misled = "by a navigator that is wrong" if isinstance(env_config, Navigated) else "to do another task"
     told = f", told {misled}" if wrong_instruction else ""
-    played = "1 episode" if episodes == 1 else f"{episodes} episodes"
+    played = with_noun(episodes, "episode")
     moved = in_words(disturbance_of(env_config))
     return f"{played} of {'one task' if tasks == 1 else f'each of {tasks} tasks'} of {suite}, from {start}{moved}{told}"
 

@@ -100,6 +100,33 @@ def compare_evaluations(first: str | Path, second: str | Path) -> dict[str, Any]
     }
 
 
+def compare_figures(first: str | Path, second: str | Path) -> dict[str, Any]:
+    """Return what `compare_evaluations` says of the figures alone, which may be of unlike settings or scores.
+
+    Returns:
+        `figures` by name; nothing where the evaluations share no episode or no figure, or do not list their episodes.
+
+    Raises:
+        ValueError: if a file is damaged.
+    """
+    paths = [path_argument("evaluation", path, "a results.json") for path in (first, second)]
+    results = [read_json(path, remedy=_REMEDY) for path in paths]
+    if not all(map(_has_figures, results)):
+        return {}
+    measured = []
+    for path in paths:
+        result = _read(path)
+        _played(result, path)
+        measured.append(_measured(result, path))
+    return _compared_figures(measured) if measured[0].keys() & measured[1].keys() else {}
+
+
+def _has_figures(result: Mapping[str, Any]) -> bool:
+    """Whether results list episodes, of which something was measured beside the score."""
+    episodes = result.get("episodes")
+    return isinstance(episodes, list) and any(isinstance(each, dict) and each.get("figures") for each in episodes)
+
+
 def _score(result: Mapping[str, Any]) -> str:
     return result.get("score", "success")
 

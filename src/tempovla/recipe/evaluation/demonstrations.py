@@ -17,6 +17,7 @@ from tempovla.recipe.datasets.fits import check_fits
 from tempovla.recipe.datasets.same_body import check_same_body, remedied_by_another_dataset
 from tempovla.recipe.datasets.streams import Streams
 from tempovla.timeline import Bundle, EpisodeSource
+from tempovla.timeline.arguments import with_noun
 from tempovla.timeline.keys import STATE_KEY
 
 
@@ -65,8 +66,8 @@ def demonstrations(bundle: Bundle, recipe: Any, where: str, data: str | Path | N
     trained_on = bundle.provenance.get("episodes")
     if trained_on != len(source):
         raise ValueError(
-            f"{folder}: has {len(source)} episodes, not the {trained_on} that {where} was trained with, so which of "
-            "them were held out is unknown; use split='all'"
+            f"{folder}: has {with_noun(len(source), 'episode')}, not the {trained_on} that {where} was trained with, "
+            "so which of them were held out is unknown; use split='all'"
         )
     validation = split_source(source, recipe)[1]
     if validation is None:

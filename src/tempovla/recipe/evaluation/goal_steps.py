@@ -20,6 +20,7 @@ from tempovla.data.stream_keys import StreamKeys
 from tempovla.model.vla.world_model_policy import WorldModelPolicy
 from tempovla.recipe.datasets.same_body import check_same_body, remedied_by_another_dataset
 from tempovla.timeline import Bundle, Context, EpisodeSource, Window
+from tempovla.timeline.arguments import with_noun
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY
 from tempovla.transform.pipeline import TransformPipeline
 
@@ -86,10 +87,14 @@ def find_step(place: str, policy: WorldModelPolicy, bundle: Bundle) -> GoalStep:
     if episode is None:
         return GoalStep(folder, source, *_best(source))
     if episode >= len(source):
-        raise ValueError(f"goal {place}: {folder} has {len(source)} episodes, counted from 0; give one of them")
+        raise ValueError(
+            f"goal {place}: {folder} has {with_noun(len(source), 'episode')}, counted from 0; give one of them"
+        )
     length = source.episode(episode).length
     if step is not None and step >= length:
-        raise ValueError(f"goal {place}: episode {episode} has {length} steps, counted from 0; give one of them")
+        raise ValueError(
+            f"goal {place}: episode {episode} has {with_noun(length, 'step')}, counted from 0; give one of them"
+        )
     return GoalStep(folder, source, episode, length - 1 if step is None else step)
 
 

@@ -18,6 +18,7 @@ from tempovla.storage.paths import written_in
 from tempovla.storage.problems import problems_of
 from tempovla.storage.said_by import said_by
 from tempovla.storage.whole import remove_leftovers, write_text
+from tempovla.timeline.arguments import with_noun
 from tempovla.timeline.config import config_from_json
 
 LOGGER = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class EpisodeJournal:
         """What is there already, by spec."""
         self._file: TextIO | None = None
         if self._kept:
-            LOGGER.info("%s: going on after %d episodes", path, len(self._kept))
+            LOGGER.info("%s: going on after %s", path, with_noun(len(self._kept), "episode"))
 
     def keep_first(self, number: int) -> None:
         """Drop the episodes after the first `number`, because their recording lacks them; call it before `add`."""
@@ -114,7 +115,8 @@ class EpisodeJournal:
         if error is None or not self.episodes:
             self.path.unlink(missing_ok=True)
         else:
-            LOGGER.warning("%s keeps %d episodes; the same command goes on from there", self.path, len(self.episodes))
+            kept = with_noun(len(self.episodes), "episode")
+            LOGGER.warning("%s keeps %s; the same command goes on from there", self.path, kept)
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tempovla.env.protocol import Score
 from tempovla.recipe.progress import CountProgress
 from tempovla.rollout.runner import EpisodeResult
+from tempovla.timeline.arguments import with_noun
 
 LOGGER = logging.getLogger(__name__)
 
@@ -40,6 +41,6 @@ class EvaluationProgress(CountProgress):
             outcome = f"return {result.total_reward:.1f}"
         start = "" if spec.init_state is None else f", initial state {spec.init_state}"
         LOGGER.info(
-            "%d of %d: %s%s, seed %d: %s after %d steps",
-            *(self.done, self.total, spec.task, start, spec.seed, outcome, result.steps),
+            "%d of %d: %s%s, seed %d: %s after %s",
+            *(self.done, self.total, spec.task, start, spec.seed, outcome, with_noun(result.steps, "step")),
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,13 +23,17 @@ from tempovla.recipe.evaluation.driving_films import (
 )
 from tempovla.recipe.evaluation.plan_pictures import PlanViewer, ViewedPlans
 from tempovla.recipe.evaluation.plans import tells_plans
+from tempovla.recipe.progress import CountProgress
 from tempovla.report.rerun import write_rrd
 from tempovla.report.video import SCALE, encode_mp4, side_by_side
 from tempovla.rollout.replay import replay
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.storage.json_files import write_json
 from tempovla.timeline import Embodiment
+from tempovla.timeline.arguments import with_noun
 from tempovla.timeline.keys import ACTION_KEY, ENVIRONMENT_STATE_KEY, IMAGE_KEY_PREFIX, POINTS_KEY_PREFIX, STATE_KEY
+
+LOGGER = logging.getLogger(__name__)
 
 FILM_STRIDE = 2
 
@@ -83,8 +88,18 @@ def film_episodes(
     driving = viewer_of(actor, env_config, execution_horizon)
     unread -= {name for name in unread if driving is not None and _reads(actor, POINTS_KEY_PREFIX + name)}
     drawn: Any = replace(env_config, **dict.fromkeys(unread, False))
-    replayed = replay(choose_episodes(results, score), drawn, workers)
-    write_films(replayed, folder, actor.embodiment, kind, score, viewer, driving)
+    chosen = choose_episodes(results, score)
+    LOGGER.info("drawing %s in %s", with_noun(len(chosen), "video"), folder)
+    with CountProgress("videos", len(chosen)) as progress:
+        replayed = _counted(replay(chosen, drawn, workers), progress)
+        write_films(replayed, folder, actor.embodiment, kind, score, viewer, driving)
+
+
+def _counted(results: Iterable[EpisodeResult], progress: CountProgress) -> Iterator[EpisodeResult]:
+    """The results; each counts when the next one is asked for, which is when its video is drawn."""
+    for result in results:
+        yield result
+        progress.advance(now=f"{result.spec.task}, seed {result.spec.seed}")
 
 
 def _reads(actor: Actor, key: str) -> bool:

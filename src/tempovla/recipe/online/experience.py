@@ -23,6 +23,7 @@ from tempovla.model.layers.row_state import map_tensors
 from tempovla.storage.json_files import to_json_text
 from tempovla.storage.problems import NotWrittenError
 from tempovla.storage.whole import write_text
+from tempovla.timeline.arguments import with_noun
 from tempovla.timeline.keys import ACTION_KEY, REWARD_KEY
 from tempovla.timeline.outcomes import outcomes
 from tempovla.timeline.source import EpisodeInfo, Reading
@@ -266,8 +267,8 @@ class Experience:
         if len(self.episodes) < count:
             earlier = ", or go on from a checkpoint that was saved before" if len(self.episodes) else ""
             raise ValueError(
-                f"the checkpoint was saved after {count} episodes, but the replay has {len(self.episodes)}; give the "
-                f"run's own folder, with its whole replay{earlier}"
+                f"the checkpoint was saved after {with_noun(count, 'episode')}, but the replay has {len(self.episodes)}"
+                f"; give the run's own folder, with its whole replay{earlier}"
             )
         if record.get("last", self._mark(count)) != self._mark(count):  # runs of earlier versions saved none
             raise ValueError(

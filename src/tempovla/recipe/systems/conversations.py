@@ -24,6 +24,7 @@ from tempovla.model.vlm.preprocess import ResizePolicy, resize_square, unit_pixe
 from tempovla.model.vlm.vision_encoder import VisionEncoderConfig
 from tempovla.recipe.systems.vlm_config import ConversationDataConfig, VLMRecipe
 from tempovla.timeline import TimelineSample
+from tempovla.timeline.arguments import with_noun
 from tempovla.training import distributed
 from tempovla.transform.chat import ChatTokenizer
 from tempovla.transform.tokenizer import Tokenizer, WordTokenizer, words_of
@@ -60,7 +61,7 @@ def load_conversations(data: ConversationDataConfig, chat: ChatTokenizer) -> tup
         raise ValueError("data.dataset is empty; give a JSONL file of conversations (LLaVA's format)")
     conversations = tokenize_conversations(read_conversations(data.dataset, data.image_root), chat)
     cut = sum(conversation.is_cut for conversation in conversations)
-    LOGGER.info("%s: %d conversations", data.dataset, len(conversations))
+    LOGGER.info("%s: %s", data.dataset, with_noun(len(conversations), "conversation"))
     if cut:
         LOGGER.warning(
             "%s: %d of %d conversations are longer than transform.max_text_tokens=%d and lose the end of an answer",

@@ -16,7 +16,7 @@ from tempovla.model.vla.multi_sensor_config import BEVTemporalConfig
 from tempovla.recipe.settings.parser import ArgumentParser
 
 USE = "--use-temporal-encoder"
-"""Chooses a temporal encoder over earlier bird's eye views."""
+"""Chooses a temporal encoder over earlier frames."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _dest(flag: str) -> str:
 
 
 def _add_to(group: Any) -> None:
-    group.add_argument(USE, action="store_true", default=argparse.SUPPRESS, help="read earlier bird's eye views, too")
+    group.add_argument(USE, action="store_true", default=argparse.SUPPRESS, help="read earlier frames, too")
     for name, flag in FLAGS.items():
         group.add_argument(name, default=argparse.SUPPRESS, **flag.for_argparse())
 

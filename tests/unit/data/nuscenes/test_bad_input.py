@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.nuscenes_scenes import lidar_points
 
 from tempovla.data.errors import DatasetError, OutOfRangeError, UnknownStreamError
@@ -282,6 +283,7 @@ def test_episodes_steps_and_streams_that_there_are_not_are_told(folder: Path):
         ({"rate_hz": 0}, "rate_hz=0 must be a positive number"),
         ({"max_lidar_points": 0}, "max_lidar_points=0 must be a positive whole number"),
         ({"max_radar_points": "5"}, "max_radar_points='5' must be"),
+        ({"commands": "map"}, "commands='map' is unknown; choose from told, path"),
         ({"missing": "skip"}, "missing='skip' is unknown; choose from error, mask"),
     ],
 )
@@ -301,6 +303,21 @@ def test_a_map_that_is_missing_or_damaged_is_named(folder: Path, edit: Edit):
     refused(lambda: open_nuscenes(folder).drivable(0), f"{path}: no such file")
     edit("map", lambda records: records[0].update(log_tokens=[]))
     assert open_nuscenes(folder).drivable(0) is None
+
+
+def test_a_map_of_another_size_than_its_place_is_refused_or_warned_of(folder: Path, caplog):
+    (path,) = folder.glob("maps/*")
+    mask = Image.open(path)
+    mask.resize((mask.width // 4, mask.height // 4)).save(path)
+    refused(
+        lambda: open_nuscenes(folder).drivable(0),
+        f"{path}: has 625 x 500 pixels of 0.1 m, but the car drives beside it, at x=100.0 m, y=120.0 m; copy the map",
+    )
+    Image.new("L", (2500, 2000)).save(path)
+    assert open_nuscenes(folder).drivable(0) is not None
+    assert [
+        line for line in caplog.messages if line.startswith(f"{path}: has 2500 x 2000 pixels of 0.1 m, and only 0%")
+    ]
 
 
 def test_inspection_names_a_sensor_file_that_is_missing_or_cut_short(folder: Path):

@@ -9,6 +9,7 @@ import pytest
 from tests.nuscenes_scenes import Rates, write
 
 from tempovla.data.nuscenes.commands import path_commands, route_commands
+from tempovla.data.nuscenes.options import NuScenesOptions
 from tempovla.data.nuscenes.poses import pose_matrices, yaw_quaternions
 from tempovla.data.nuscenes.source import open_nuscenes
 from tempovla.timeline.driving import COMMANDS
@@ -64,11 +65,13 @@ def test_commands_of_a_path_are_where_the_car_is_later():
 def test_files_of_our_own_go_before_routes_and_routes_before_paths(tmp_path: Path):
     root = write(tmp_path / "data", (3,), Rates(2.0, 2.0, 2.0), commands=["straight", "right", "follow"])
     assert open_nuscenes(root).instructions(0) == tuple(COMMANDS[c] for c in ("straight", "right", "follow"))
+    by_path = open_nuscenes(root, NuScenesOptions(commands="path"))
+    path = [COMMANDS["follow"]] * 3  # within the two steps that there are, the car moves 0.6 m to the left
+    assert list(by_path.instructions(0)) == path
     (root / "can_bus" / "scene-0061_tempovla_commands.json").unlink()
     assert set(open_nuscenes(root).instructions(0)) == {COMMANDS["left"]}  # the route is a circle to the left
     route = root / "can_bus" / "scene-0061_route.json"
     route.write_text(json.dumps([[x, 300.0] for x in range(100)]))
-    path = [COMMANDS["follow"]] * 3  # within the two steps that there are, the car moves 0.6 m to the left
     assert list(open_nuscenes(root).instructions(0)) == path
     route.unlink()
     assert list(open_nuscenes(root).instructions(0)) == path

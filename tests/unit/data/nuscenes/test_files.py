@@ -118,7 +118,7 @@ def test_a_picture_that_is_cut_short_is_refused(path: Path):
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), (9, 80, 200)).save(buffer, "jpeg")
     path.write_bytes(buffer.getvalue()[:400])
-    refused(read_picture, path, "")
+    refused(read_picture, path, r"damaged image \(.+\); copy the dataset again$")
 
 
 def test_a_file_of_json_that_is_no_list_is_refused(path: Path):

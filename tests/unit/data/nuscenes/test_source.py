@@ -23,7 +23,7 @@ from tempovla.data.open import open_source
 from tempovla.data.selection import Selection
 from tempovla.data.window import embodiment_of
 from tempovla.timeline import Window
-from tempovla.timeline.driving import BOXES_KEY, CAMERA_KEYS, IMU_KEY, LIDAR_KEY, RADAR_KEY
+from tempovla.timeline.driving import BOXES_KEY, CAMERA_KEYS, IMU_KEY, LIDAR_KEY, RADAR_KEY, ROAD_KEY
 from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY
 
 
@@ -57,6 +57,7 @@ def test_a_folder_of_nuscenes_is_recognised(jittered_folder: Path):
         RADAR_KEY,
         IMU_KEY,
         BOXES_KEY,
+        ROAD_KEY,
         STATE_KEY,
         POSE_KEY,
         ACTION_KEY,

@@ -14,7 +14,7 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.nuscenes.around import Boxes
 from tempovla.data.nuscenes.box_stream import box_points
 from tempovla.data.nuscenes.source import NuScenesSource, open_nuscenes
-from tempovla.timeline.driving import BOX_NAMES, BOXES_KEY, LIGHT_KEY, LIGHT_STATES
+from tempovla.timeline.driving import BOX_NAMES, BOXES_KEY, LIGHT_KEY, LIGHT_STATES, ROAD_KEY, ROAD_SQUARES
 
 KEY_FRAMES = Rates(2.0, 2.0, 2.0)
 LIGHTS = [
@@ -72,6 +72,25 @@ def test_the_stream_holds_what_is_annotated_in_the_frame_of_each_step(jittered: 
         np.testing.assert_allclose(present[:, 3:5], known.size[:, [1, 0]], rtol=1e-6)
     np.testing.assert_allclose(np.hypot(*value[3, 0, 5:7]), 3.0, rtol=1e-3)  # the car drives east at 3 m/s
     np.testing.assert_allclose(jittered.timestamps(0, BOXES_KEY), 0.5 * np.arange(5), atol=1e-6)
+
+
+def test_the_road_is_where_the_map_is_drivable_in_the_frame_of_each_step(jittered: NuScenesSource):
+    assert jittered.streams[ROAD_KEY].shape == (ROAD_SQUARES, 2)
+    value, valid = jittered.read(0, ROAD_KEY, range(-1, 5))
+    assert valid.tolist() == [False, *[True] * 5]
+    area, poses = jittered.drivable(0), jittered.ego_poses(0)
+    assert area is not None
+    for step in range(5):
+        found = value[step + 1][~np.isnan(value[step + 1, :, 0])].astype(np.float64)
+        assert 0 < len(found) < ROAD_SQUARES
+        places = np.column_stack([found, np.zeros(len(found))]) @ poses[step][:3, :3].T + poses[step][:3, 3]
+        assert area.contains(places[:, :2]).all()
+    assert len(jittered.timestamps(0, ROAD_KEY)) == 5
+
+
+def test_without_a_map_there_is_no_road(folder: Path, edit: Callable):
+    edit("map", list.clear)
+    assert ROAD_KEY not in open_nuscenes(folder).streams
 
 
 def test_without_annotations_there_is_no_such_stream(folder: Path, edit: Callable):

@@ -78,12 +78,36 @@ def test_many_environments_do_not_notice_each_other() -> None:
         vector.close()
 
 
+@pytest.mark.slow
+def test_environments_in_processes_see_what_one_in_this_process_sees(env) -> None:
+    from tempovla.env.vector import ShardedVectorEnv
+
+    vector = ShardedVectorEnv(ALL, 2, 2)
+    other = replace(ALL, task="night").make()
+    try:
+        seen, _ = vector.reset(seed=[5, 6], options={"task": ["day", "night"]})
+        alone = [env.reset(seed=5, options={"task": "day"})[0], other.reset(seed=6)[0]]
+        for step in range(3):
+            for row, expected in enumerate(alone):
+                for key, value in expected.items():
+                    np.testing.assert_array_equal(seen[key][row], value, err_msg=f"{key} of row {row}, step {step}")
+            actions = np.array([[1.5, 0.0, 0.02], [2.5, 0.0, 0.0]], np.float32)
+            seen, *_ = vector.step(actions)
+            alone = [one.step(action)[0] for one, action in zip((env, other), actions, strict=True)]
+    finally:
+        vector.close()
+        other.close()
+
+
 def test_streams_are_as_the_config_says() -> None:
     keys = set(ALL.spaces()[0])
     assert {LIDAR_KEY, RADAR_KEY, IMU_KEY, STATE_KEY, POSE_KEY} < keys
     broken = set(replace(ALL, without=("front", "lidar")).spaces()[0])
     assert keys - broken == {LIDAR_KEY, IMAGE_KEY_PREFIX + "front", "observation.depth.front"}
     assert set(BLIND.spaces()[0]) == {STATE_KEY, POSE_KEY}
+    sightless = replace(ALL, without=("cameras", "imu"))
+    assert set(sightless.spaces()[0]) == {STATE_KEY, POSE_KEY, LIDAR_KEY, RADAR_KEY}
+    assert (sightless.seen, sightless.picture_keys()) == ((), ())
 
 
 def test_a_broken_sensor_is_not_observed(env) -> None:

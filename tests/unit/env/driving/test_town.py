@@ -1,7 +1,9 @@
 """Towns: made from a name, kept, and different from each other."""
 
 import gzip
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,22 @@ def test_a_town_is_made_once_and_the_same_again(monkeypatch: pytest.MonkeyPatch,
 
     assert body(again) == body(first)
     assert body(network_file("seed-8")) != body(first)
+
+
+@pytest.mark.slow
+def test_processes_that_make_one_town_at_once_all_have_it(tmp_path: Path) -> None:
+    code = "from tempovla.env.driving.town_files import network_file; print(network_file('seed-9'))"
+    environment = os.environ | {
+        "TEMPOVLA_CACHE": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    command = [sys.executable, "-c", code]
+    makers = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = {maker.communicate()[0].strip() for maker in makers}
+    assert [maker.returncode for maker in makers] == [0, 0, 0]
+    (path,) = (tmp_path / "driving").iterdir()
+    assert answers == {str(path)}
+    assert path.read_bytes().rstrip().endswith(b"</net>")
 
 
 def test_an_opendrive_map_is_a_town(tmp_path: Path) -> None:

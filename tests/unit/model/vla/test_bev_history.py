@@ -3,7 +3,8 @@ import torch
 from tests import drives
 
 from tempovla.model.sensor.bev import BEVGridConfig
-from tempovla.model.vla.bev_history import BEVHistory, BEVMemory
+from tempovla.model.vla.bev_history import BEVHistory
+from tempovla.model.vla.frame_history import FrameMemory
 from tempovla.timeline.frames import FrameIndex
 
 GRID = BEVGridConfig(x_min=-8.0, x_max=8.0, y_min=-8.0, y_max=8.0, resolution=2.0)
@@ -42,9 +43,9 @@ def test_step_by_step_equals_the_whole_sequence(history):
 @torch.no_grad()
 def test_what_is_unknown_changes_nothing(history):
     views, poses, _ = sequence()
-    memory = BEVMemory(views[:, :2], poses[:, :2], torch.tensor([[False, True], [False, False]]))
-    broken = BEVMemory(views[:, :2].clone(), poses[:, :2].clone(), memory.known)
-    broken.bev[:, 0], broken.pose[:, 0], broken.bev[1], broken.pose[1] = torch.nan, torch.nan, 1e30, torch.inf
+    memory = FrameMemory(views[:, :2], poses[:, :2], torch.tensor([[False, True], [False, False]]))
+    broken = FrameMemory(views[:, :2].clone(), poses[:, :2].clone(), memory.known)
+    broken.view[:, 0], broken.pose[:, 0], broken.view[1], broken.pose[1] = torch.nan, torch.nan, 1e30, torch.inf
     now = views[:, 3], poses[:, 3], torch.ones(ROWS, dtype=torch.bool)
     assert torch.equal(history(*now, memory), history(*now, broken))
     blind = history(views[:, 3], poses[:, 3], ~now[2], memory)
@@ -75,5 +76,5 @@ def test_rows_are_reset_by_themselves(history):
     memory = history.initial_state(ROWS).pushed(views[:, 1], poses[:, 1], known[:, 1])
     after = memory.reset(torch.tensor([True, False]))
     assert not after.known[0].any()
-    assert after.bev[0].abs().sum() == 0
-    assert torch.equal(after.bev[1], memory.bev[1])
+    assert after.view[0].abs().sum() == 0
+    assert torch.equal(after.view[1], memory.view[1])

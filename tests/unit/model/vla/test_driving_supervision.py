@@ -7,13 +7,13 @@ import torch
 from tests.contract.registry import POLICIES
 
 from tempovla.model.sensor.bev import BEVGridConfig
-from tempovla.model.vla.driving_supervision import LightHead, OccupancyHead
+from tempovla.model.vla.driving_supervision import LightHead, OccupancyHead, RoadHead
 from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig
 from tempovla.model.vla.multi_sensor_vla import MultiSensorVLA
 from tempovla.objective import Objective
 from tempovla.objective.objective import measure
 from tempovla.timeline import TimelineSample, Track, laws, training_windows
-from tempovla.timeline.driving import BOX_NAMES, BOXES_KEY, LIGHT_KEY
+from tempovla.timeline.driving import BOX_NAMES, BOXES_KEY, LIGHT_KEY, ROAD_KEY
 
 GRID = BEVGridConfig(x_min=-8.0, x_max=8.0, y_min=-8.0, y_max=8.0, resolution=2.0)
 EVERYWHERE = torch.ones(1, dtype=torch.bool)
@@ -32,7 +32,8 @@ def boxes_track(*boxes: list[float]) -> Track:
 
 
 def with_now(sample: TimelineSample, **tracks: Track) -> TimelineSample:
-    now = {**sample.context.now, **{{"boxes": BOXES_KEY, "light": LIGHT_KEY}[name]: t for name, t in tracks.items()}}
+    keys = {"boxes": BOXES_KEY, "road": ROAD_KEY, "light": LIGHT_KEY}
+    now = {**sample.context.now, **{keys[name]: track for name, track in tracks.items()}}
     return replace(sample, context=replace(sample.context, now=now))
 
 
@@ -40,8 +41,8 @@ def test_by_default_nothing_is_learned_beside_trajectories():
     policy, sample = sample_of("driving")
     assert not [name for name in policy.state_dict() if name.startswith("supervision")]
     assert set(policy(sample)) == {"action_loss"}
-    assert not {BOXES_KEY, LIGHT_KEY} & set(policy.config.streams())
-    taught = MultiSensorVLA(replace(policy.config, occupancy_weight=1.0, light_weight=1.0))
+    assert not {BOXES_KEY, ROAD_KEY, LIGHT_KEY} & set(policy.config.streams())
+    taught = MultiSensorVLA(replace(policy.config, occupancy_weight=1.0, road_weight=1.0, light_weight=1.0))
     assert [name for name in taught.state_dict() if name.startswith("supervision")]
     torch.manual_seed(0)
     plain = MultiSensorVLA(policy.config).state_dict()
@@ -51,14 +52,15 @@ def test_by_default_nothing_is_learned_beside_trajectories():
 
 
 @pytest.mark.parametrize("name", ["driving-taught", "driving-taught-lstm"])
-def test_boxes_and_lights_are_read_in_training_alone(name):
+def test_boxes_road_and_lights_are_read_in_training_alone(name):
     policy, sample = sample_of(name)
-    keys = {BOXES_KEY, LIGHT_KEY}
+    keys = {BOXES_KEY, ROAD_KEY, LIGHT_KEY}
     assert not keys & {window.key for window in policy.windows()}
     windows = {window.key: window for window in policy.training_windows()}
     state = windows["observation.state"].offsets
     assert all(windows[key].optional and windows[key].offsets == state for key in keys)
-    assert {"occupancy_loss", "occupancy_iou", "light_loss", "light_accuracy"} <= set(policy(sample))
+    named = {"occupancy_loss", "occupancy_iou", "road_loss", "road_iou", "light_loss", "light_accuracy"}
+    assert named <= set(policy(sample))
     now = {key: track for key, track in sample.context.now.items() if key not in keys}
     without = replace(sample.context, now=now)
     plans = []
@@ -89,6 +91,37 @@ def test_where_a_box_of_unknown_velocity_is_the_future_is_not_known():
     covered, known = head.targets(torch.tensor([[unknown]]), torch.ones(1, 1, dtype=torch.bool))
     assert covered.nonzero().tolist() == [[0, 0, 1, 3]]
     assert (~known).nonzero().tolist() == [[0, 1, 1, 3]]
+
+
+def test_the_road_is_the_share_of_each_cell_that_is_drivable():
+    head = RoadHead(2, GRID)
+    squares = torch.tensor([[[0.5, 0.5], [1.5, 0.5], [0.5, 1.5], [-0.5, 0.5], [20.0, 0.0], [7.5, 7.5]]])
+    present = torch.tensor([[True, True, True, True, True, False]])
+    share = head.targets(squares, present)[0]
+    assert share.nonzero().tolist() == [[3, 3], [4, 3]]
+    assert share[3:5, 3].tolist() == [0.75, 0.25]
+
+
+def test_cells_that_the_map_does_not_reach_teach_no_road():
+    """The lattice reaches 32 m to the rear, and cells further behind are unknown."""
+    head = RoadHead(2, BEVGridConfig(x_min=-36.0, x_max=-28.0, y_min=-4.0, y_max=4.0, resolution=2.0))
+    road = Track.of_points(torch.tensor([[[[-29.0, 0.5]]]]), (0,))
+    valid = head.terms(torch.zeros(1, 2, 4, 4), EVERYWHERE, road, 1.0)["road_loss"].valid[0]
+    assert valid.all(dim=1).tolist() == [True, True, False, False]
+    assert not valid[2:].any()
+
+
+def test_the_loss_of_the_road_is_the_cross_entropy_with_the_share():
+    head = RoadHead(2, GRID)
+    torch.nn.init.zeros_(head.layers[-1].weight)
+    torch.nn.init.constant_(head.layers[-1].bias, 1.0)
+    road = Track.of_points(torch.tensor([[[[0.5, 0.5], [1.5, 0.5], [0.5, 1.5]]]]), (0,))
+    terms = head.terms(torch.zeros(1, 2, 8, 8), EVERYWHERE, road, 0.5)
+    loss, free = terms["road_loss"], torch.log1p(torch.tensor(1.0).exp())
+    torch.testing.assert_close(loss.prediction[0, 3, 3], free - 0.75)
+    torch.testing.assert_close(loss.prediction[0, 4, 3], free)
+    assert loss.weight == 0.5
+    assert measure("road_iou", terms["road_iou"]).tolist() == [1.0, 64.0]
 
 
 def test_covered_cells_count_more_as_the_config_says():

@@ -37,6 +37,27 @@ def invalid(context: Context, *keys: str) -> Context:
     return context.map_tracks(change)
 
 
+NOT_READ = {
+    "history.encoder.core." + name for name in ("no_hidden", "no_aggregated", "pool.score.weight", "pool_score.weight")
+}
+"""What temporal cores have for sequences without any frame, and for summaries of whole ones: every sequence ends with
+the present frame, whose output is taken."""
+
+
+@pytest.mark.parametrize("name", [name for name in POLICIES if name.startswith("driving")])
+def test_every_weight_learns(name):
+    policy, sample = sample_of(name, rows=8)
+    with torch.no_grad():
+        for weight in policy.parameters():  # a layer that begins at zero keeps the ones before it from learning
+            weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+    failed = invalid(sample.context, *drives.CAMERAS, LIDAR_KEY, RADAR_KEY, IMU_KEY, STATE_KEY)
+    for context in (sample.context, failed):  # what stands for absent sensors learns where they are absent
+        Objective()(policy(replace(sample, context=context))).total.backward()
+    weights = dict(policy.named_parameters())
+    still = {key for key, weight in weights.items() if weight.grad is None or not weight.grad.any()}
+    assert still == NOT_READ & set(weights)
+
+
 @torch.no_grad()
 def plan(policy: MultiSensorVLA, context: Context) -> torch.Tensor:
     return policy.act(context, policy.initial_state(context.batch_size))[0].value
@@ -52,6 +73,23 @@ def test_a_sensor_that_is_not_given_is_as_one_whose_reading_is_invalid(keys):
     torch.testing.assert_close(absent, plan(policy, invalid(sample.context, *keys)))
     assert absent.isfinite().all()
     assert not torch.allclose(absent, whole)
+
+
+@pytest.mark.parametrize("name", ["driving", "driving-taught-lstm"])
+def test_rows_of_a_batch_are_seen_by_their_own_cameras(name):
+    """Episodes of one dataset may have been recorded by cars whose cameras are mounted differently."""
+    policy, sample = sample_of(name, rows=2)
+    turned = tuple(replace(camera, pose=drives.calibration("", 0.7).pose) for camera in drives.CALIBRATIONS)
+    other = Task("", replace(drives.CAR, cameras=turned))
+    alike = policy.eval()(sample)["action_loss"].prediction
+    context = replace(sample.context, task=(sample.context.task[0], other))
+    mixed = policy(replace(sample, context=context))["action_loss"].prediction
+    context = replace(sample.context, task=(other, other))
+    others = policy(replace(sample, context=context))["action_loss"].prediction
+    rows = [each.view(2, -1) for each in (alike, mixed, others)]
+    torch.testing.assert_close(rows[1][0], rows[0][0])
+    torch.testing.assert_close(rows[1][1], rows[2][1])
+    assert not torch.allclose(rows[0][1], rows[1][1])
 
 
 def test_the_policy_acts_when_all_sensors_have_failed():

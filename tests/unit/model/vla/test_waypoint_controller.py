@@ -96,6 +96,15 @@ def test_a_car_at_rest_stays_until_the_plan_moves():
     assert controls.throttle.item() == 1.0
 
 
+def test_a_plan_that_creeps_is_one_of_standing():
+    """Of an error of a few centimetres a step the car would be over the stop line before the light is green."""
+    creeping = plan(*[(0.1, 0.0, 0.0)] * 6)
+    assert CONTROLLER.first_step(creeping, speed(0.0)).tolist() == [[0.0, 0.0, 0.0]]
+    assert CONTROLLER.first_step(creeping, speed(1.0))[0].tolist() == pytest.approx([0.25, 0.0, 0.0])
+    slow = plan(*[(0.25, 0.0, 0.0)] * 6)
+    assert CONTROLLER.first_step(slow, speed(0.0))[0, 0] > 0.05
+
+
 def test_it_never_drives_backwards():
     """A plan that stays where it is brings the car to rest within the step, if braking allows it."""
     slow, fast = (CONTROLLER.first_step(torch.zeros(1, 6, 3), speed(value))[0].tolist() for value in (1.0, 8.0))

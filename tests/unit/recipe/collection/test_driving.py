@@ -13,13 +13,16 @@ from tests.small_town import NEEDS, SMALL
 from tempovla.env.registry import simulator_name
 from tempovla.recipe.collection.collect import Collection
 from tempovla.timeline.driving import IMU_KEY, LIDAR_KEY, LIGHT_KEY, LIGHT_RANGE_M, LIGHT_STATES, RADAR_KEY
-from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY
+from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, POSE_KEY, STATE_KEY
 
 pytestmark = pytest.mark.sim
 for name in NEEDS:
     pytest.importorskip(name, reason=f"{name} is not installed: pip install -e '.[driving]'")
 
-CONFIG = replace(SMALL, seconds=2.0, cameras=("front", "back"), lidar=True, radar=True, imu=True, push_rate=0.4)
+CONFIG = replace(
+    SMALL, seconds=2.0, cameras=("front", "back"), depth=True, lidar=True, radar=True, imu=True, push_rate=0.4
+)
+DEPTHS = tuple(DEPTH_KEY_PREFIX + camera for camera in CONFIG.cameras)
 
 
 def collection(scenes: int) -> Collection:
@@ -79,6 +82,13 @@ def test_what_is_read_is_what_was_observed(folder: Path) -> None:
             if read.ndim == 2:
                 read, observed = (rows[~np.isnan(rows).any(axis=1)] for rows in (read, observed))
             np.testing.assert_allclose(read, observed, atol=2e-5, err_msg=f"{key} at step {step}")
+        for key in DEPTHS:
+            reading = source.read(0, key, [step])
+            assert reading.valid.all()
+            near = seen[key] < 255.9
+            assert near.mean() > 0.2
+            np.testing.assert_allclose(reading.value[0][near], seen[key][near], atol=1 / 512 + 1e-4)
+            assert not reading.value[0][~near & (seen[key] > 256.1)].any()
         noted = json.loads((folder / "can_bus" / "scene-0001_tempovla_next_light.json").read_text())[step]
         assert noted == env.next_light
         shown = "none" if noted is None or noted["distance_m"] > LIGHT_RANGE_M else noted["state"]

@@ -105,7 +105,7 @@ def test_episodes_are_of_all_instructions_and_those_held_out_first():
     chosen = choose_episodes(source, replace(CONFIG, episodes=4), None)
     assert sorted(episode % 2 for episode in chosen) == [0, 0, 1, 1]
     assert choose_episodes(source, CONFIG, None) == tuple(range(12))
-    with pytest.raises(ValueError, match="toy: has 1 episodes; at least 2 are needed"):
+    with pytest.raises(ValueError, match="toy: has 1 episode; at least 2 are needed"):
         choose_episodes(remembering.episodes(lambda state, random: state, (4,)), CONFIG, None)
 
 

@@ -17,7 +17,7 @@ from tests.toy_simulator import GuidedConfig
 from tempovla.env.registry import SIMULATOR_REGISTRY
 from tempovla.recipe.evaluation import closed_loop
 from tempovla.recipe.evaluation.closed_loop import evaluate_checkpoint
-from tempovla.recipe.evaluation.comparison import compare_evaluations
+from tempovla.recipe.evaluation.comparison import compare_evaluations, compare_figures
 from tempovla.recipe.evaluation.outputs import Outputs
 from tempovla.report.page import write_report
 from tempovla.report.tables import comparison_table, score_table
@@ -115,6 +115,30 @@ def test_two_evaluations_are_compared_by_what_was_measured(evaluated):
     assert [line.split() for line in lines if line.startswith("hasty")] == [
         ["hasty", "0", "3", "+3", "[+3,", "+3]", "0.031"]
     ]
+
+
+def test_the_report_shows_what_was_measured_beside_a_baseline_and_the_differences_of_the_pairs(evaluated, tmp_path):
+    _, file = evaluated("policy")
+    _, other = evaluated("other", instruction="go left")
+    given = {"baselines": {"blind": other}, "compare": compare_figures}
+    page = write_report(file.parent, tmp_path / "report.html", **given).read_text()
+    row = '<th scope="row">hasty</th><td>0</td><td>3</td><td>-3<small>-3 to -3</small></td><td>0.031</td>'
+    assert "Beside the baseline: blind" in page
+    assert row in page
+    told = json.loads(other.read_text())
+    for episode in told["episodes"]:
+        episode["seed"] += 100
+    apart = tmp_path / "apart.json"
+    apart.write_text(json.dumps(told))
+    assert compare_figures(apart, file) == {}
+    given = {"baselines": {"blind": apart}, "compare": compare_figures}
+    assert "Beside the baseline" not in write_report(file.parent, tmp_path / "report.html", **given).read_text()
+    told = json.loads(other.read_text())
+    told["simulator"]["town"] = "elsewhere"
+    apart.write_text(json.dumps(told))
+    page = write_report(file.parent, tmp_path / "report.html", **given).read_text()
+    assert "was evaluated on other episodes than the policy: town is none here and elsewhere there" in page
+    assert "Beside the baseline" not in page
 
 
 def test_a_figure_that_is_no_number_is_refused_by_name(evaluated):

@@ -1,11 +1,16 @@
 """Which episodes are filmed, and what is said of them."""
 
+import logging
+from types import SimpleNamespace
+
 import av
 import numpy as np
+from tests.toy_simulator import LineConfig
 
+from tempovla.recipe.evaluation import videos
 from tempovla.recipe.evaluation.plan_pictures import ViewedPlans
 from tempovla.recipe.evaluation.plans import EpisodePlans
-from tempovla.recipe.evaluation.videos import choose_episodes, film
+from tempovla.recipe.evaluation.videos import choose_episodes, film, film_episodes
 from tempovla.rollout.runner import EpisodeResult, EpisodeSpec
 from tempovla.timeline.bodies import LIBERO_PANDA
 
@@ -24,6 +29,18 @@ def test_the_index_says_what_was_told_and_whether_it_was_another_tasks(tmp_path)
     assert (entry["task"], entry["instruction"], entry["kind"]) == ("milk", "take the soup", "wrong_instruction")
     assert (tmp_path / entry["file"]).stat().st_size > 0
     assert film(result, tmp_path, LIBERO_PANDA)["kind"] == "policy"
+
+
+def test_a_log_says_how_many_videos_are_drawn_and_when_they_are(tmp_path, monkeypatch, caplog):
+    frames = np.zeros((2, 16, 16, 3), np.uint8)
+    arrays = {"observation.images.front": frames, "observation.state": np.zeros((2, 9)), "action": np.zeros((2, 7))}
+    played = EpisodeResult(EpisodeSpec("milk", 7), "take the milk", True, 2, 0.0, arrays)
+    monkeypatch.setattr(videos, "replay", lambda results, env_config, workers: iter(results))
+    caplog.set_level(logging.INFO, "tempovla")
+    actor = SimpleNamespace(embodiment=LIBERO_PANDA)
+    film_episodes([played], LineConfig(), tmp_path, actor, 1)
+    assert caplog.messages == [f"drawing 1 video in {tmp_path}", "1 of 1 videos, the last of milk, seed 7"]
+    assert len(list(tmp_path.glob("*.mp4"))) == 1
 
 
 def test_plans_are_told_in_the_index_and_drawn_where_they_are_seen(tmp_path):

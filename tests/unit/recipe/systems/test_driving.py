@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
-from tests import drives, nuscenes_scenes
+from tests import drives, driving_runs, nuscenes_scenes
 
 import tempovla as package
+from tempovla.data.errors import UnknownStreamError
 from tempovla.data.memory import MemorySource
 from tempovla.data.nuscenes.source import open_nuscenes
 from tempovla.model.vla.multi_sensor_config import SENSORS, OwnSensorConfig
@@ -22,6 +25,7 @@ from tempovla.timeline import Bundle, StreamInfo
 from tempovla.timeline.driving import BOXES_KEY, LIDAR_KEY, LIGHT_KEY
 from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, STATE_KEY
 from tempovla.training.config import TrainConfig
+from tempovla.training.metrics import read_metrics
 
 CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 TRAIN = ["train", "driving", "--config", CONFIGS / "driving_city.yaml"]
@@ -98,6 +102,41 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
     whole, resumed = (Bundle.load(tmp_path / run / "checkpoint_latest").weights for run in ("whole", "resumed"))
     assert whole.keys() == resumed.keys()
     assert all(bool((whole[key] == resumed[key]).all()) for key in whole)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint_as_if_it_had_not_been(tmp_path, nursery):
+    """It dies five steps in; the last checkpoint is of the fourth."""
+    root = driving_runs.write_scenes(tmp_path / "data")
+    nursery.start(1, "tests.driving_runs:train_until_killed", root, tmp_path / "killed", 5)
+    assert nursery.wait()[0] == [-signal.SIGKILL]
+    latest = tmp_path / "killed" / "checkpoint_latest"
+    assert latest.resolve().name == "step_00000004"
+    train_driving(driving_runs.driving_recipe(root), tmp_path / "killed", resume=latest)
+    train_driving(driving_runs.driving_recipe(root), tmp_path / "whole")
+    whole, resumed = (Bundle.load(tmp_path / run / "checkpoint_latest").weights for run in ("whole", "killed"))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    told = [
+        [
+            {key: value for key, value in line.items() if key not in ("cpu_s", "samples_per_s")}
+            for line in read_metrics(tmp_path / run)
+        ]
+        for run in ("whole", "killed")
+    ]
+    assert told[0] == told[1] != []
+
+
+def test_a_language_model_reads_the_past_that_a_temporal_encoder_remembers(tmp_path):
+    options = {"language": drives.LANGUAGE, "temporal": drives.tiny_temporal(), "modality_dropout": 0.2}
+    assert train_driving(recipe(**options), tmp_path, source=drives.drives(3, 8)).train_step == 3
+    policy, episode = package.load(tmp_path / "checkpoint_latest"), drives.drive(7)
+    along = drive_along(policy, episode)
+    assert np.isfinite(along).all()
+    policy.reset()
+    last = {key: value[-1] for key, value in episode.values.items() if key != ACTION_KEY}
+    alone = policy.step({**last, "task": episode.instruction[-1]})
+    assert not np.array_equal(alone, along[-1])  # what was seen before counts
 
 
 @pytest.mark.parametrize("fusion", ["cross_modal", "hierarchical"])
@@ -238,8 +277,16 @@ def test_a_dataset_without_lights_teaches_none(tmp_path):
     folder = nuscenes_scenes.write(tmp_path / "data", (2,), nuscenes_scenes.Rates(2.0, 2.0, 2.0))
     source = open_nuscenes(folder)
     check_fits(drives.tiny_config(occupancy_weight=1.0), source)
-    with pytest.raises(ValueError, match=f"no stream '{LIGHT_KEY}'"):
+    told = f"no stream '{LIGHT_KEY}'; .* collect them anew with this version, or train with model.light_weight=0$"
+    with pytest.raises(UnknownStreamError, match=told):
         check_fits(drives.tiny_config(light_weight=1.0), source)
+
+
+def test_a_dataset_without_boxes_teaches_no_occupancy():
+    source = drives.drives(1, 2)
+    source.streams = {key: stream for key, stream in source.streams.items() if key != BOXES_KEY}
+    with pytest.raises(UnknownStreamError, match=r"are annotated have it: give some, or train with model\.occupancy_w"):
+        check_fits(drives.tiny_config(occupancy_weight=1.0), source)
 
 
 def test_the_config_for_a_city_is_of_less_than_a_million_weights():

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tempovla.data.selection import Selection
+from tempovla.data.window import origin_of
 from tempovla.recipe.evaluation.open_loop.measure import Around
 from tempovla.recipe.evaluation.open_loop.recorded import BoxesAt, DrivableAt
 from tempovla.recipe.evaluation.open_loop.trajectories import Array, Bools
@@ -63,21 +63,14 @@ def around_of(source: EpisodeSource, episodes: Sequence[int]) -> Around:
 
     The drivable surface counts as known only where it is known of all of the episodes.
     """
-    if not all(isinstance(_origin(source, episode)[0], Annotated) for episode in episodes):
+    if not all(isinstance(origin_of(source, episode)[0], Annotated) for episode in episodes):
         return Around()
-    maps_are_known = all(_annotated(source, episode)[0].drivable(_origin(source, episode)[1]) for episode in episodes)
+    maps_are_known = all(_annotated(source, episode)[0].drivable(origin_of(source, episode)[1]) for episode in episodes)
     return Around(_boxes_at(source), _drivable_at(source) if maps_are_known else None)
 
 
-def _origin(source: Any, episode: int) -> tuple[Any, int]:
-    """The dataset behind selections of its episodes, and the number of an episode there."""
-    while isinstance(source, Selection):
-        source, episode = source.origin(episode)
-    return source, episode
-
-
 def _annotated(source: EpisodeSource, episode: int) -> tuple[Annotated, int]:
-    origin, number = _origin(source, episode)
+    origin, number = origin_of(source, episode)
     assert isinstance(origin, Annotated)
     return origin, number
 

@@ -20,6 +20,7 @@ from tempovla.recipe.evaluation.open_loop.recorded import (
     off_road_of,
 )
 from tempovla.recipe.evaluation.open_loop.trajectories import Array, Bools, poses_of
+from tempovla.timeline.arguments import with_noun
 from tempovla.timeline.driving import COMMANDS
 
 LOGGER = logging.getLogger(__name__)
@@ -78,7 +79,9 @@ def measure_trajectories(
     around = Around() if around is None else around
     known = recorded.state_valid
     if not known.any():
-        raise ValueError(f"the car's status is not known at any of {len(known)} moments; give scenes that recorded it")
+        raise ValueError(
+            f"the car's status is not known at any of {with_noun(len(known), 'moment')}; give scenes that recorded it"
+        )
     if not known.all():
         LOGGER.warning(
             "the car's status is not known at %d of %d moments, which are left out", (~known).sum(), len(known)

@@ -17,9 +17,12 @@ from tests.nuscenes_scenes import SPEED, TURN_RATE, Rates, write
 from torch import Tensor
 
 from tempovla.control.controller import Controller
+from tempovla.data.joined import JoinedSource
+from tempovla.data.memory import PreloadedSource, preload
 from tempovla.data.mixture import Mixture
 from tempovla.data.open import open_source
 from tempovla.data.selection import Selection
+from tempovla.data.window import origin_of
 from tempovla.recipe.evaluation.open_loop import measure
 from tempovla.recipe.evaluation.open_loop.around import around_of, rectangles_of
 from tempovla.recipe.evaluation.open_loop.baselines import constant_turn_rate, fit_and_predict
@@ -102,8 +105,10 @@ def test_a_policy_is_judged_on_scenes_with_all_that_is_known_of_them(town, tmp_p
     assert "constant velocity" in page
     lines = open_loop_lines(figures)
     assert any(line.startswith("policy, best of 2") for line in lines)
-    head = next(line for line in lines if "UniAD 1 s" in line)
-    assert "ST-P3, VAD mean" in head
+    start = next(place for place, line in enumerate(lines) if line.startswith("Distance from"))
+    groups, columns = lines[start + 1 : start + 3]
+    assert "ST-P3, VAD" in groups
+    assert columns.split()[:3] == ["1", "s", "2"]
 
 
 def test_boxes_and_the_road_are_those_of_the_dataset(town):
@@ -116,11 +121,27 @@ def test_boxes_and_the_road_are_those_of_the_dataset(town):
     chosen = around_of(Selection(town, [1]), [0])
     assert chosen.boxes_at is not None
     np.testing.assert_array_equal(chosen.boxes_at(0, 1), around.boxes_at(1, 1))
-    if around.drivable_at is not None:
-        area, pose = town.drivable(1), town.ego_poses(1)[3]
-        ahead = np.array([[5.0, 1.0], [0.0, 40.0]])
-        globally = ahead @ pose[:2, :2].T + pose[:2, 3]
-        assert around.drivable_at(1, 3, ahead).tolist() == area.contains(globally).tolist()
+    assert around.drivable_at is not None
+    area, pose = town.drivable(1), town.ego_poses(1)[3]
+    ahead = np.array([[5.0, 1.0], [0.0, 40.0]])
+    globally = ahead @ pose[:2, :2].T + pose[:2, 3]
+    assert around.drivable_at(1, 3, ahead).tolist() == area.contains(globally).tolist()
+
+
+def test_sources_made_from_a_dataset_know_the_boxes_and_the_road_of_their_episodes(town):
+    renamed = JoinedSource(Selection(town, [1]), {}, {"status": STATE_KEY})
+    kept = preload(renamed, ["status"], 1 << 20)
+    assert isinstance(kept, PreloadedSource)
+    assert origin_of(kept, 0) == (town, 1)
+    around, known = around_of(kept, [0]), around_of(town, [1])
+    assert around.boxes_at is not None
+    assert around.drivable_at is not None
+    np.testing.assert_array_equal(around.boxes_at(0, 1), known.boxes_at(1, 1))
+    places = np.stack(np.meshgrid(np.linspace(-40, 40, 9), np.linspace(-40, 40, 9)), axis=-1)
+    inside = around.drivable_at(0, 3, places)
+    assert inside.any()
+    assert not inside.all()
+    np.testing.assert_array_equal(inside, known.drivable_at(1, 3, places))
 
 
 def test_a_dataset_without_annotations_tells_distances_alone(monkeypatch):

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.contract.registry import POLICIES
+from torch import Tensor
+
+from tempovla.model.sensor.bev import BEVGridConfig
+from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig
+from tempovla.model.vla.multi_sensor_vla import MultiSensorVLA
+from tempovla.model.vla.occupancy_brake import TO_M, OccupancyBrake
+from tempovla.timeline import laws, training_windows
+
+GRID = BEVGridConfig(x_min=-8.0, x_max=24.0, y_min=-8.0, y_max=8.0, resolution=1.0)
+TIMES = (0.0, 1.0)
+
+
+def brake(threshold: float = 0.5) -> OccupancyBrake:
+    return OccupancyBrake(GRID, TIMES, 2.0, threshold)
+
+
+def plan(speed: float = 5.0, turn: float = 0.0) -> Tensor:
+    """A way of three seconds along an arc."""
+    time = torch.arange(1, 7) / 2.0
+    heading = turn * time
+    x = speed * time if turn == 0 else speed / turn * torch.sin(heading)
+    y = torch.zeros(6) if turn == 0 else speed / turn * (1 - torch.cos(heading))
+    return torch.stack([x, y, heading], dim=-1)[None]
+
+
+def covered(*places: tuple[int, float, float], probability: float = 1.0) -> Tensor:
+    """Maps of both moments on which cells at moment, x and y are covered."""
+    maps = torch.zeros(1, len(TIMES), GRID.rows, GRID.columns)
+    for moment, x, y in places:
+        row, column = GRID.to_grid(x, y)
+        maps[0, moment, int(row), int(column)] = probability
+    return maps
+
+
+def test_a_free_way_is_driven_as_planned():
+    for each in (plan(), plan(turn=0.3), plan(0.0)):
+        assert torch.equal(brake()(each, covered()), each)
+        beside = covered((0, 6.5, 3.5), (1, 6.5, 3.5), (0, -3.5, 0.5), (1, -3.5, 0.5))
+        assert torch.equal(brake()(each, beside), each)
+
+
+@pytest.mark.parametrize("y", [-0.5, 0.5])
+def test_the_car_stays_behind_what_stands_in_its_way(y):
+    wall = covered((0, 9.5, y), (1, 9.5, y))
+    driven = brake()(plan(), wall)
+    assert (driven[0, :3, 0] + TO_M < 9.5).all()
+    assert driven[0, 0, 0] > 0
+    torch.testing.assert_close(driven, plan() * driven[0, 0, 0] / plan()[0, 0, 0])
+
+
+def test_the_car_stops_if_nothing_slower_is_free():
+    driven = brake()(plan(), covered((0, 4.0, 0.5), (1, 4.0, 0.5)))
+    assert not driven.any()
+
+
+def test_a_slower_drive_keeps_to_the_curve():
+    """The same cell is in the way of the arc, and beside the way straight on."""
+    arc, cell = plan(turn=0.5), covered((0, 6.5, 2.5), (1, 6.5, 2.5))
+    driven = brake()(arc, cell)
+    assert driven[0, -1, 0] < arc[0, -1, 0]
+    radius = 5.0 / 0.5
+    found = (driven[0, :, 0] ** 2 + (radius - driven[0, :, 1]) ** 2).sqrt()
+    torch.testing.assert_close(found, torch.full((6,), radius), rtol=1e-2, atol=0)  # between waypoints it cuts corners
+    assert torch.equal(brake()(plan(), cell), plan())
+
+
+def test_one_who_drives_away_is_not_in_the_way():
+    assert torch.equal(brake()(plan(), covered((0, 7.5, 0.5), (1, 13.5, 0.5))), plan())
+    assert not torch.equal(brake()(plan(), covered((0, 7.5, 0.5), (1, 7.5, 0.5))), plan())
+
+
+def test_of_waypoints_far_beyond_the_last_moment_nothing_is_known():
+    """At 2 s the car is at 10 m, where the cell of 1 s does not count any more."""
+    assert torch.equal(brake()(plan(), covered((1, 13.5, 0.5))), plan())
+    assert not torch.equal(brake()(plan(), covered((1, 10.5, 0.5))), plan())
+
+
+def test_cells_below_the_threshold_do_not_count():
+    maps = covered((0, 6.5, 0.0), (1, 6.5, 0.0), probability=0.6)
+    assert torch.equal(brake(0.7)(plan(), maps), plan())
+    assert not torch.equal(brake(0.2)(plan(), maps), plan())
+
+
+def test_rows_do_not_notice_each_other():
+    maps = torch.cat([covered(), covered((0, 6.5, 0.5), (1, 6.5, 0.5))])
+    both = brake()(plan().expand(2, -1, -1), maps)
+    assert torch.equal(both[:1], plan())
+    assert torch.equal(both[1:], brake()(plan(), maps[1:]))
+
+
+def test_a_policy_brakes_for_what_it_sees():
+    case = POLICIES["driving-taught"]
+    policy = case.build()
+    sample = laws.random_sample(training_windows(policy), case.shapes, rows=3, body=case.body)
+
+    def driven(threshold: float) -> Tensor:
+        other = MultiSensorVLA(replace(policy.config, brake_threshold=threshold)).eval()
+        other.load_state_dict(policy.state_dict())
+        assert other.supervision.occupancy is not None
+        torch.nn.init.constant_(other.supervision.occupancy.layers[-1].bias, 9.0)  # it sees others everywhere
+        with torch.no_grad():
+            chunk, _ = other.act(sample.context, other.initial_state(3))
+        return chunk.value
+
+    halted, plain = driven(0.5), driven(0.0)
+    assert not torch.equal(halted, plain)
+    stands = torch.full_like(halted[:, :, 0], -1.0)  # the normalised way forward of a car that does not move
+    torch.testing.assert_close(halted[:, :, 0], stands)
+
+
+def test_without_predictions_of_others_it_is_refused():
+    for settings in ({"brake_threshold": 0.5}, {"brake_threshold": 1.0, "occupancy_weight": 1.0}):
+        with pytest.raises(ValueError, match=r"model\.brake_threshold"):
+            MultiSensorVLAConfig(**settings)
