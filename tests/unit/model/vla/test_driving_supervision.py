@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.contract.policy_cases import driving
 from tests.contract.registry import POLICIES
 
 from tempovla.model.sensor.bev import BEVGridConfig
@@ -21,8 +22,11 @@ AHEAD = [5.0, 1.0, 0.0, 1.8, 1.8, -2.0, 0.0, 1.0, 0.0]
 """A small car in row 1 and column 3 that comes nearer by a cell a second."""
 
 
+CASES = {**POLICIES, "with all sensors": driving(occupancy_weight=0.5, light_weight=0.2)}
+
+
 def sample_of(name: str, rows: int = 4) -> tuple[MultiSensorVLA, TimelineSample]:
-    case = POLICIES[name]
+    case = CASES[name]
     policy = case.build()
     return policy, laws.random_sample(training_windows(policy), case.shapes, rows=rows, body=case.body)
 
@@ -178,7 +182,7 @@ def test_a_frame_in_which_nobody_is_around_teaches_that_all_cells_are_free():
 def test_the_view_and_the_front_camera_learn_what_they_are_taught():
     """Gradients of both terms reach the encoders of the sensors, and descent lowers them."""
     torch.manual_seed(0)
-    policy, sample = sample_of("driving-taught")
+    policy, sample = sample_of("with all sensors")
     policy.train()
     moving = boxes_track(AHEAD)
     sample = with_now(
