@@ -56,6 +56,11 @@ LIGHT_NAMES = ("state",)
 """The next traffic light on the route, as a number of `LIGHT_STATES`; none if it is further away than `LIGHT_RANGE_M`.
 Datasets may have it, to learn from; no policy sees it when it acts."""
 
+HEADS_KEY = POINTS_KEY_PREFIX + "light_heads"
+HEAD_NAMES = ("x [m]", "y [m]", "z [m]")
+"""The heads that show `LIGHT_KEY`, in the ego frame of the control step; none where that is none."""
+MOST_HEADS = 4
+
 ROAD_KEY = POINTS_KEY_PREFIX + "road"
 ROAD_NAMES = ("x [m]", "y [m]")
 """Where one can drive, in the ego frame of the control step: the centres of drivable squares of a lattice, whose sides

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -82,14 +83,16 @@ class ResizeImages:
         size: side of the square picture that the model sees, or its height and width [px]; None leaves the size to the
             model.
         prefix: how keys start whose streams must be frames.
+        sizes: those of streams that differ from `size`, by key.
     """
 
     size: PictureSize | None
     prefix: str = IMAGE_KEY_PREFIX
+    sizes: Mapping[str, PictureSize] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.size is not None:
-            for side in sides(self.size):
+        for size in (self.size, *self.sizes.values()):
+            for side in () if size is None else sides(size):
                 check_side(side)
         _check_prefix(self.prefix)
 
@@ -101,10 +104,11 @@ class ResizeImages:
             raise ValueError(
                 f"stream {key!r} is {tuple(value.shape)} {value.dtype}; images must be uint8 (B, T, H, W, 3) RGB"
             )
-        if self.size is None:
+        size = self.sizes.get(key, self.size)
+        if size is None:
             return track.with_value(value.movedim(-1, -3))
         frames = value.flatten(0, 1).permute(0, 3, 1, 2)
-        return track.with_value(resize_frames(frames, self.size).unflatten(0, value.shape[:2]))
+        return track.with_value(resize_frames(frames, size).unflatten(0, value.shape[:2]))
 
     def forward(self, context: Context, future: Tracks) -> tuple[Context, Tracks]:
         """Resize past, present and future frames."""
@@ -116,12 +120,14 @@ class ResizeImages:
 
     def to_json(self) -> dict[str, Any]:
         """Return the config."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "sizes" or value}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ResizeImages:
         """Read what `to_json` wrote."""
-        return config_from_json(cls, data, "resize_images")
+        read: ResizeImages = config_from_json(cls, data, "resize_images")
+        pairs = {key: tuple(size) if isinstance(size, list) else size for key, size in read.sizes.items()}
+        return replace(read, sizes=pairs)
 
 
 @dataclass(frozen=True)

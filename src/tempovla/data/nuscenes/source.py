@@ -23,7 +23,7 @@ from tempovla.data.nuscenes.commands import read_commands
 from tempovla.data.nuscenes.imu import Imu, read_imu
 from tempovla.data.nuscenes.layout import CAN_MESSAGES, RADAR_CHANNELS, SIDECAR_MARK, TABLES
 from tempovla.data.nuscenes.lights import SIDECAR as LIGHTS_SIDECAR
-from tempovla.data.nuscenes.lights import read_lights
+from tempovla.data.nuscenes.lights import Lights, read_lights
 from tempovla.data.nuscenes.motion import Motion, read_motion
 from tempovla.data.nuscenes.options import NuScenesOptions
 from tempovla.data.nuscenes.road import road_points
@@ -34,7 +34,7 @@ from tempovla.data.nuscenes.streams import CHANNEL_OF, MOTION_KEYS, find_streams
 from tempovla.data.nuscenes.tables import find_version, read_tables
 from tempovla.data.window import episode_number, step_numbers
 from tempovla.timeline.clock import latest_at
-from tempovla.timeline.driving import BOXES_KEY, COMMANDS, IMU_KEY, LIDAR_KEY, LIGHT_KEY, RADAR_KEY, ROAD_KEY
+from tempovla.timeline.driving import BOXES_KEY, COMMANDS, HEADS_KEY, IMU_KEY, LIDAR_KEY, LIGHT_KEY, RADAR_KEY, ROAD_KEY
 from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, POSE_KEY, STATE_KEY
 from tempovla.timeline.source import EpisodeInfo, Reading, StreamInfo
 from tempovla.timeline.task import Embodiment
@@ -79,7 +79,7 @@ class NuScenesSource:
         self._scenes: dict[int, Scene] = {}
         self._motions: dict[int, Motion] = {}
         self._imus: dict[int, Imu | None] = {}
-        self._lights: dict[int, NDArray[np.float32] | None] = {}
+        self._lights: dict[int, Lights | None] = {}
         self._words: dict[int, tuple[str, ...]] = {}
         self._bodies: dict[int, Embodiment] = {}
         self._areas: dict[Path, DrivableArea] = {}
@@ -236,7 +236,7 @@ class NuScenesSource:
         """The tables, the CAN files and our own beside them, and the sensors' files of streams."""
         files = {self._table.tables[name].path for name in TABLES}
         messages = [*CAN_MESSAGES, SIDECAR_MARK + "commands", SIDECAR_MARK + "perturbed"]
-        messages += [SIDECAR_MARK + LIGHTS_SIDECAR] if LIGHT_KEY in keys else []
+        messages += [SIDECAR_MARK + LIGHTS_SIDECAR] if {LIGHT_KEY, HEADS_KEY} & set(keys) else []
         files |= {can.path(message) for can in self._cans for message in messages if can.has(message)}
         if ROAD_KEY in keys:
             maps = {self._table.map_file(episode) for episode in range(len(self))}
@@ -258,7 +258,11 @@ class NuScenesSource:
         if key == LIGHT_KEY:
             lights = self._next_lights(episode)
             if lights is not None:
-                value[...], valid[...] = lights[steps], True
+                value[...], valid[...] = lights.states[steps], True
+        elif key == HEADS_KEY:
+            lights = self._next_lights(episode)
+            if lights is not None and lights.heads is not None:
+                value[...], valid[...] = lights.heads[steps], True
         elif key == ROAD_KEY:
             area = self.drivable(episode)
             if area is not None:
@@ -331,7 +335,7 @@ class NuScenesSource:
             self._imus[episode] = read_imu(self._cans[episode], 1 / self.rate_hz)
         return self._imus[episode]
 
-    def _next_lights(self, episode: int) -> NDArray[np.float32] | None:
+    def _next_lights(self, episode: int) -> Lights | None:
         if episode not in self._lights:
             self._lights[episode] = read_lights(self._cans[episode], self._scene(episode), self._motion(episode))
         return self._lights[episode]

@@ -12,7 +12,7 @@ from tempovla.data.nuscenes.can_bus import CanBus
 from tempovla.data.nuscenes.imu import MESSAGE, window_size
 from tempovla.data.nuscenes.imu import RATE_HZ as IMU_RATE_HZ
 from tempovla.data.nuscenes.layout import CAMERA_CHANNELS, DEPTH_FOLDER, LIDAR_CHANNEL, LIDAR_FIELDS, RADAR_CHANNELS
-from tempovla.data.nuscenes.lights import has_lights
+from tempovla.data.nuscenes.lights import has_heads, has_lights
 from tempovla.data.nuscenes.options import NuScenesOptions
 from tempovla.data.nuscenes.scenes import SceneTable
 from tempovla.timeline.driving import (
@@ -20,12 +20,15 @@ from tempovla.timeline.driving import (
     BOX_NAMES,
     BOXES_KEY,
     CONTROL_RATE_HZ,
+    HEAD_NAMES,
+    HEADS_KEY,
     IMU_KEY,
     IMU_NAMES,
     LIDAR_KEY,
     LIDAR_NAMES,
     LIGHT_KEY,
     LIGHT_NAMES,
+    MOST_HEADS,
     RADAR_KEY,
     RADAR_NAMES,
     ROAD_KEY,
@@ -37,7 +40,7 @@ from tempovla.timeline.keys import ACTION_KEY, DEPTH_KEY_PREFIX, IMAGE_KEY_PREFI
 from tempovla.timeline.source import StreamInfo, StreamTable
 
 POSE_NAMES = ("x [m]", "y [m]", "yaw [rad]")
-MOTION_KEYS = (STATE_KEY, POSE_KEY, ACTION_KEY, LIGHT_KEY, ROAD_KEY)
+MOTION_KEYS = (STATE_KEY, POSE_KEY, ACTION_KEY, LIGHT_KEY, HEADS_KEY, ROAD_KEY)
 """Streams at the rate of control."""
 CHANNEL_OF = (
     {IMAGE_KEY_PREFIX + name: channel for channel, name in CAMERA_CHANNELS.items()}
@@ -94,6 +97,9 @@ def find_streams(table: SceneTable, options: NuScenesOptions, cans: Sequence[Can
     if any(map(has_lights, cans)):
         light = (len(LIGHT_NAMES),)
         streams[LIGHT_KEY] = StreamInfo("state", light, "float32", options.rate_hz, LIGHT_NAMES)
+    if any(map(has_heads, cans)):
+        heads = (MOST_HEADS, len(HEAD_NAMES))
+        streams[HEADS_KEY] = StreamInfo("points", heads, "float32", options.rate_hz, HEAD_NAMES)
     streams[STATE_KEY] = StreamInfo("state", (4,), "float32", options.rate_hz, STATE_NAMES)
     streams[POSE_KEY] = StreamInfo("state", (3,), "float32", options.rate_hz, POSE_NAMES)
     streams[ACTION_KEY] = StreamInfo("action", (3,), "float32", options.rate_hz, ACTION_NAMES)

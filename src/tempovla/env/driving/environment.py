@@ -160,7 +160,8 @@ class DrivingEnv(TaskEnv):
     @property
     def next_light(self) -> NextLight | None:
         """The next traffic light on the route; None where none follows."""
-        return next_light(self._episode.route, self._judge.progress_m + body.FRONT_M, self._now.lights)
+        heads = self._ground.scenery.heads
+        return next_light(self._episode.route, self._judge.progress_m + body.FRONT_M, self._now.lights, heads)
 
     @property
     def perturbed(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from tempovla.env.driving.agents import BICYCLE, BUS, CAR, KINDS, MOTORCYCLE, NAMES, PEDESTRIAN, TRUCK
 from tempovla.env.driving.cameras import camera_xml
 from tempovla.env.driving.geometry import corners
-from tempovla.env.driving.scenery import FLOOR_M, House, Scenery
+from tempovla.env.driving.scenery import FLOOR_M, LAMP_OUT_M, House, Scenery
 from tempovla.env.driving.surface import Surface
 from tempovla.env.driving.textures import FACADES, SUN, facade, png, shop_front
 from tempovla.env.driving.vehicles import obj, vehicle_meshes
@@ -264,7 +264,7 @@ def _light_heads(scenery: Scenery) -> list[str]:
         pole = head.height / 2 + 0.4
         lamps = "".join(
             f'<geom name="{name}{number}" type="sphere" size="0.145" '
-            f'pos="-0.13 {head.reach_m:.2f} {head.height + (1 - index) * _LAMP_SPACING_M:.2f}" material="lamp" '
+            f'pos="-{LAMP_OUT_M} {head.reach_m:.2f} {head.height + (1 - index) * _LAMP_SPACING_M:.2f}" material="lamp" '
             f'rgba="0.1 0.1 0.1 1" group="{DRAWN}"/>'
             f'<geom name="halo_{name}{number}" type="sphere" size="0.3" '
             f'pos="-0.16 {head.reach_m:.2f} {head.height + (1 - index) * _LAMP_SPACING_M:.2f}" material="glow" '

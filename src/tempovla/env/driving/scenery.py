@@ -11,6 +11,8 @@ from tempovla.env.driving.geometry import beside, corners, headings, resampled
 from tempovla.env.driving.surface import PAVEMENT, Canvas, Surface
 from tempovla.env.driving.town import Connection, Lane, Town
 
+LAMP_OUT_M = 0.13
+"""How far the lamps of a traffic light stand out of its head, towards those who look at it [m]."""
 FLOOR_M = 3.2
 _SEED = 0xC17
 _COARSE = 8

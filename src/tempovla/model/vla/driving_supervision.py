@@ -7,7 +7,6 @@ nothing of it is read when the policy acts, and the heads here are not evaluated
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -18,13 +17,15 @@ from tempovla.model.layers.dtype import in_dtype_of
 from tempovla.model.sensor.bev import BEVGridConfig
 from tempovla.model.sensor.bev_boxes import covered_cells
 from tempovla.model.sensor.bev_cells import batch_cells, cell_centres, cell_indices
+from tempovla.model.sensor.calibrations import view_cameras
+from tempovla.model.vla.light_head import LightHead, light_of
 from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig
 from tempovla.model.vla.multi_sensor_encoder import Seen
 from tempovla.timeline import Context, LossTerm, LossTerms, Metric, Track
 from tempovla.timeline.driving import (
     BOXES_KEY,
+    HEADS_KEY,
     LIGHT_KEY,
-    LIGHT_STATES,
     ROAD_KEY,
     ROAD_SQUARE_M,
     ROAD_X_M,
@@ -161,62 +162,23 @@ class RoadHead(nn.Module):
         }
 
 
-class LightHead(nn.Module):
-    """What the next traffic light on the route shows, from the tokens of the front camera.
-
-    Each token votes for what it sees, and the largest votes decide: a light is in one place of the picture.
-
-    Args:
-        width: width D of a token.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.votes = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, len(LIGHT_STATES)))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return logits (B, K) of `LIGHT_STATES`, of tokens (B, L, D)."""
-        votes: Tensor = self.votes(in_dtype_of(self.votes, tokens))
-        return votes.amax(dim=1)
-
-    def terms(self, tokens: Tensor, seen: Tensor, light: Track, weight: float) -> LossTerms:
-        """Return the cross-entropy as a loss, and the share of right answers as a metric.
-
-        Args:
-            tokens: (B, L, D) of the front camera.
-            seen: (B,) bool, whether its picture was there.
-            light: of the stream `LIGHT_KEY`, the present of each row.
-            weight: of the loss.
-        """
-        value, valid = light.at(0)
-        valid = valid & seen
-        state = torch.where(valid, value[:, 0], 0.0).round().long().clamp(0, len(LIGHT_STATES) - 1)
-        logits = self(tokens)
-        right = (logits.argmax(dim=-1) == state).float()
-        return {
-            "light_loss": LossTerm(logits, state, valid, weight, "cross_entropy"),
-            "light_accuracy": Metric(right, None, valid),
-        }
-
-
 class DrivingSupervision(nn.Module):
     """The heads that a config asks for, none by default, and their loss terms.
 
     Args:
         config: of the policy.
-        width: width D of a token.
+        light: finds traffic lights in the front camera's picture; None where it does not look for them.
     """
 
-    def __init__(self, config: MultiSensorVLAConfig, width: int) -> None:
+    def __init__(self, config: MultiSensorVLAConfig, light: LightHead | None) -> None:
         super().__init__()
-        self.config, self.occupancy, self.road, self.light = config, None, None, None
+        self.config, self.occupancy, self.road = config, None, None
+        self._light = [light]  # its weights are those of the encoder
         if config.occupancy_weight:
             weight = config.occupancy_positive_weight
             self.occupancy = OccupancyHead(config.bev_dim, config.grid, config.occupancy_times, weight)
         if config.road_weight:
             self.road = RoadHead(config.bev_dim, config.grid)
-        if config.light_weight:
-            self.light = LightHead(width)
 
     def forward(self, seen: Seen, bev: Tensor | None, context: Context) -> LossTerms:
         """Return the terms of frames, without those whose stream is not given.
@@ -232,7 +194,27 @@ class DrivingSupervision(nn.Module):
             terms |= self.occupancy.terms(bev, seen.mapped, boxes, self.config.occupancy_weight)
         if self.road is not None and bev is not None and ROAD_KEY in context.now:
             terms |= self.road.terms(bev, seen.mapped, context.now[ROAD_KEY], self.config.road_weight)
-        if self.light is not None and LIGHT_KEY in context.now:
-            tokens = seen.tokens[:, : math.prod(self.config.front_tokens)]
-            terms |= self.light.terms(tokens, seen.front, context.now[LIGHT_KEY], self.config.light_weight)
+        if self.config.light_weight and {LIGHT_KEY, HEADS_KEY} <= set(context.now):
+            terms |= self._light_terms(seen, context)
         return terms
+
+    @property
+    def light(self) -> LightHead | None:
+        """What finds traffic lights."""
+        return self._light[0]
+
+    def _light_terms(self, seen: Seen, context: Context) -> LossTerms:
+        view, camera, heads = seen.view, self.config.front_camera, context.now[HEADS_KEY]
+        if view is None or self.light is None or camera is None:
+            return {}
+        state, known = light_of(context.now[LIGHT_KEY])
+        value, there = heads.at(0)
+        assert heads.element_valid is not None
+        present = heads.element_valid[:, heads.offset.tolist().index(0)] & there[:, None]
+        cameras = view_cameras(
+            context.task, [camera], view.size, needs_intrinsics=True, needs_extrinsics=True, device=context.device
+        )
+        assert cameras.intrinsics is not None
+        assert cameras.extrinsics is not None
+        target = self.light.targets(value.float(), present, state, cameras.intrinsics, cameras.extrinsics, view)
+        return self.light.terms(view, known & there & seen.front, state, target, self.config.light_weight)

@@ -18,6 +18,8 @@ from tempovla.timeline.driving import (
     BOXES_KEY,
     CAMERA_KEYS,
     CONTROL_RATE_HZ,
+    HEAD_NAMES,
+    HEADS_KEY,
     IMU_KEY,
     IMU_NAMES,
     LIDAR_KEY,
@@ -117,6 +119,8 @@ class MultiSensorVLAConfig:
             more tokens than the others; null for none.
         front_tokens: rows and columns of these tokens.
         image_size: height and width of the pictures that the model sees [px].
+        front_size: those of the picture that the front camera's tokens are made from, by a network of its own, as
+            traffic lights are small; null makes them from the features of the bird's eye view.
         reads_state: whether the ego status is read: speed, acceleration, yaw rate and steering angle.
         own_sensors: further sensors by name.
         fusion: how sensors come together: `bev` puts them into a bird's eye view, by the cameras' calibrations;
@@ -152,8 +156,8 @@ class MultiSensorVLAConfig:
             trained policy. 0 drives every trajectory as it is.
         road_weight: weight of a loss by which the bird's eye view learns on which of its cells one can drive. It reads
             the map in training alone. 0 leaves it out.
-        light_weight: weight of a loss by which the tokens of the front camera learn what the next traffic light on the
-            route shows, which is known in training alone. 0 leaves it out.
+        light_weight: weight of a loss by which the front camera learns to find the next traffic light on the route, and
+            what it shows, of which a token is made. Where it is, is known in training alone. 0 leaves it out.
         action_head: name of the action head, from `ACTION_HEAD_REGISTRY`.
         action_head_options: options of action heads, by the name of the head. Only those of `action_head` are used.
         num_modes: number of trajectories, with probabilities, that are predicted; more than 1 takes the head `modes`.
@@ -173,6 +177,7 @@ class MultiSensorVLAConfig:
     front_camera: str | None = CAMERA_KEYS[0]
     front_tokens: tuple[int, int] = (4, 7)
     image_size: tuple[int, int] = (112, 200)
+    front_size: tuple[int, int] | None = None
     reads_state: bool = True
     own_sensors: Mapping[str, OwnSensorConfig] = field(default_factory=dict)
     fusion: FusionKind = "bev"
@@ -255,6 +260,12 @@ class MultiSensorVLAConfig:
             raise ValueError(
                 f"model.brake_threshold={self.brake_threshold} must be a probability below 1, and needs predictions of "
                 "where others are; set it to 0, or train a policy with model.occupancy_weight above 0"
+            )
+        if self.front_size is not None and (min(self.front_size) < 1 or not self.reads_front):
+            raise ValueError(
+                f"model.front_size={list(self.front_size)} must be a height and a width of at least 1, and are of "
+                "the tokens of the front camera; name it in model.front_camera and cameras in model.sensors, or set it "
+                "to null"
             )
         if self.light_weight < 0 or (self.light_weight and not self.reads_front):
             raise ValueError(
@@ -369,6 +380,8 @@ class MultiSensorVLAConfig:
             found[LIDAR_KEY] = StreamSpec("points", (len(LIDAR_NAMES),))
         if self.occupancy_weight:
             found[BOXES_KEY] = StreamSpec("points", (len(BOX_NAMES),))
+        if self.light_weight:
+            found[HEADS_KEY] = StreamSpec("points", (len(HEAD_NAMES),))
         if self.road_weight:
             found[ROAD_KEY] = StreamSpec("points", (len(ROAD_NAMES),))
         if self.light_weight:

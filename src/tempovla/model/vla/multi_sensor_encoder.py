@@ -22,6 +22,7 @@ from tempovla.model.sensor.camera_backbone import CameraBackbone, Residual
 from tempovla.model.sensor.imu_encoder import IMUEncoder
 from tempovla.model.sensor.pillars import PillarEncoder
 from tempovla.model.sensor.radar_encoder import RadarPillars
+from tempovla.model.vla.light_head import NUM_STATES, FrontView, LightHead, evidence
 from tempovla.model.vla.multi_sensor_config import POINT_STREAMS, MultiSensorVLAConfig, own_key
 from tempovla.model.vla.token_fusion import TokenFusion, TokenSet, points_of_now
 from tempovla.timeline import Context, LossTerm, Track
@@ -32,7 +33,7 @@ from tempovla.timeline.noise import mix_seed, row_uniform
 _MODALITY_STREAM, _STATE_STREAM = 0x4D4F, 0x5354
 STATE_SCALES = (10.0, 3.0, 0.5, 0.3)
 """By what the ego status is divided: speed [m/s], acceleration [m/s2], yaw rate [rad/s] and steering angle [rad]."""
-FRONT, IMU, STATE = "front", "imu", "state"
+FRONT, LIGHT, IMU, STATE = "front", "light", "imu", "state"
 """Groups of tokens beside the bird's eye view, and further sensors by their names."""
 
 
@@ -45,6 +46,7 @@ class Seen:
         tokens: (B, L, D) of everything else.
         mapped: (B,) bool, whether any sensor that is seen in the bird's eye view was there.
         front: (B,) bool, whether the tokens of the front camera, which come first of all, are those of a picture.
+        view: what the front camera sees; None where it gives no tokens.
         depth: what the depths of the cameras' features learn from; None where nothing.
     """
 
@@ -52,6 +54,7 @@ class Seen:
     tokens: Tensor
     mapped: Tensor
     front: Tensor
+    view: FrontView | None = None
     depth: LossTerm | None = None
 
 
@@ -82,9 +85,14 @@ class FrontTokens(nn.Module):
         self.project = nn.Linear(dim, width)
         self.position = nn.Parameter(0.02 * torch.randn(self.count, width))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return tokens (B, rows * columns, D) of features (B, C, h, w)."""
-        pooled = F.adaptive_max_pool2d(self.block(in_dtype_of(self.block, features)), self.size)
+    def cells(self, features: Tensor) -> Tensor:
+        """Return what tokens and lights are made from, (B, C, h, w), of features (B, C, h, w)."""
+        cells: Tensor = self.block(in_dtype_of(self.block, features))
+        return cells
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Return tokens (B, rows * columns, D) of what `cells` returns."""
+        pooled = F.adaptive_max_pool2d(cells, self.size)
         return self.project(pooled.flatten(2).transpose(1, 2)) + self.position
 
 
@@ -110,7 +118,7 @@ class MultiSensorEncoder(nn.Module):
             self.maps["lidar"] = PillarEncoder(config.grid, dim, len(LIDAR_NAMES))
         if "radar" in mapped:
             self.maps["radar"] = RadarPillars(config.grid, dim)
-        self.fusion = None
+        self.fusion, self.front_backbone, self.light = None, None, None
         if mapped:
             widths: dict[str, int] = {
                 sensor: config.lift.output_dim if sensor == "cameras" else dim for sensor in mapped
@@ -122,6 +130,11 @@ class MultiSensorEncoder(nn.Module):
         if "cameras" in mapped and config.front_camera is not None:
             front = FrontTokens(dim, width, config.front_tokens)
             self._add(FRONT, front, front.count)
+            if config.front_size is not None:
+                self.front_backbone = CameraBackbone(dim)
+            if config.light_weight:
+                self.light = LightHead(dim, width)
+                self._add(LIGHT, nn.Linear(NUM_STATES, width))
         if config.uses("imu"):
             self._add(IMU, nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)))
             self.imu = IMUEncoder(width, num_layers=1)
@@ -156,9 +169,9 @@ class MultiSensorEncoder(nn.Module):
             tokens = torch.cat([fused, self._tokens(context, sets).to(fused.dtype)], dim=1)
             return Seen(None, tokens, mapped=nowhere, front=nowhere)
         maps: dict[str, Tensor | None] = {}
-        depth = None
+        depth, view = None, None
         if self.config.uses("cameras"):
-            seen = self._see_cameras(context, there["cameras"], maps, groups)
+            seen, view = self._see_cameras(context, there["cameras"], maps, groups)
             depth = None if seed is None else self._depth_term(context, seen)
         for sensor in ("lidar", "radar"):
             key = POINT_STREAMS[sensor][0]
@@ -168,7 +181,7 @@ class MultiSensorEncoder(nn.Module):
         mapped = torch.stack([nowhere, *(there[sensor] for sensor in self.config.mapped)]).any(dim=0)
         front = groups[FRONT][1] if FRONT in groups else nowhere
         tokens = self._tokens(context, self._group_tokens(groups))
-        return Seen(self._fused(context, maps, there), tokens, mapped, front, depth)
+        return Seen(self._fused(context, maps, there), tokens, mapped, front, view, depth)
 
     def _felt(self, context: Context, there: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """What the IMU, further sensors and the ego status say, (B, 1, F), and in which rows (B,) they say it."""
@@ -220,14 +233,14 @@ class MultiSensorEncoder(nn.Module):
         there: Tensor,
         maps: dict[str, Tensor | None],
         groups: dict[str, tuple[Tensor, Tensor]],
-    ) -> CameraFeatures | None:
+    ) -> tuple[CameraFeatures | None, FrontView | None]:
         """Add the map of the cameras and the tokens of the front one, and return their features, if any is given."""
         given = [camera for camera in self.config.cameras if camera in context.now]
         if not given:
-            return None
+            return None, None
         pictures, seen = zip(*(context.now[camera].at(0) for camera in given), strict=True)
         valid = torch.stack(seen, dim=1) & there[:, None]
-        images = torch.stack(pictures, dim=1)
+        images = torch.stack([self._small(picture) for picture in pictures], dim=1)
         features = self.backbone(images.float() / 255.0, valid)
         size = (images.shape[-2], images.shape[-1])
         cameras = view_cameras(
@@ -236,10 +249,32 @@ class MultiSensorEncoder(nn.Module):
         assert cameras.intrinsics is not None
         assert cameras.extrinsics is not None
         maps["cameras"] = self.maps["cameras"](features, cameras.intrinsics, cameras.extrinsics, valid).features
+        view = None
         if self.config.front_camera in given and FRONT in self.groups:
             place = given.index(self.config.front_camera)
-            groups[FRONT] = features[:, place], valid[:, place]
-        return CameraFeatures(features, valid, cameras.intrinsics, cameras.extrinsics)
+            picture, there = pictures[place], valid[:, place]
+            view = self._see_front(picture, features[:, place], there)
+            groups[FRONT] = view.cells, there
+            if view.logits is not None:
+                groups[LIGHT] = evidence(view.logits)[:, None].sigmoid(), there
+        return CameraFeatures(features, valid, cameras.intrinsics, cameras.extrinsics), view
+
+    def _small(self, picture: Tensor) -> Tensor:
+        """A picture (B, 3, H, W) at the size at which it comes into the bird's eye view."""
+        size = self.config.image_size
+        if self.front_backbone is None or picture.shape[-2:] == size:
+            return picture
+        return F.interpolate(picture.float(), size, mode="bilinear", align_corners=False, antialias=True)
+
+    def _see_front(self, picture: Tensor, features: Tensor, valid: Tensor) -> FrontView:
+        """What the front camera sees, of its picture (B, 3, H, W), its features there and in which rows it is there."""
+        front = self.groups[FRONT]
+        assert isinstance(front, FrontTokens)
+        if self.front_backbone is not None:
+            features = self.front_backbone(picture[:, None].float() / 255.0, valid[:, None])[:, 0]
+        cells = front.cells(features)
+        logits = None if self.light is None else self.light(cells)
+        return FrontView(cells, logits, (picture.shape[-2], picture.shape[-1]))
 
     def _depth_term(self, context: Context, seen: CameraFeatures | None) -> LossTerm | None:
         """What the depths of the cameras' features learn from: the points of the LiDAR that fall into them."""

@@ -117,7 +117,7 @@ class MultiSensorVLA(SavedPolicy):
             config.head, config.feature_dim, config.action_dim, config.action_horizon, options
         )
         self.controller = WaypointController(rate_hz=config.rate_hz)
-        self.supervision = DrivingSupervision(config, width)
+        self.supervision = DrivingSupervision(config, self.encoder.light)
         times, threshold = config.occupancy_times, config.brake_threshold
         self.brake = OccupancyBrake(config.grid, times, config.rate_hz, threshold) if threshold else None
 
