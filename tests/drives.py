@@ -20,6 +20,8 @@ from tempovla.timeline.driving import (
     BOXES_KEY,
     COMMANDS,
     CONTROL_RATE_HZ,
+    HEAD_NAMES,
+    HEADS_KEY,
     IMU_KEY,
     IMU_NAMES,
     LIDAR_KEY,
@@ -41,6 +43,8 @@ COLUMNS = {LIDAR_KEY: LIDAR_NAMES, RADAR_KEY: RADAR_NAMES, IMU_KEY: IMU_NAMES}
 COUNTS = {LIDAR_KEY: 40, RADAR_KEY: 6, IMU_KEY: 5}
 BOXES = 4
 """Road users at a control step at the most."""
+HEADS = 2
+"""Heads of the traffic light at a control step at the most."""
 ROAD = 24
 """Squares of the road at a control step at the most."""
 LANGUAGE = LLMBackboneConfig(
@@ -92,6 +96,7 @@ def streams() -> dict[str, StreamInfo]:
         ACTION_KEY: StreamInfo("action", (len(ACTION_NAMES),), "float32", rate, ACTION_NAMES),
         BOXES_KEY: StreamInfo("points", (BOXES, len(BOX_NAMES)), "float32", rate, BOX_NAMES),
         ROAD_KEY: StreamInfo("points", (ROAD, len(ROAD_NAMES)), "float32", rate, ROAD_NAMES),
+        HEADS_KEY: StreamInfo("points", (HEADS, len(HEAD_NAMES)), "float32", rate, HEAD_NAMES),
         LIGHT_KEY: StreamInfo("state", (len(LIGHT_NAMES),), "float32", rate, LIGHT_NAMES),
         **{camera: StreamInfo("image", (HEIGHT, WIDTH, 3), "uint8", rate) for camera in CAMERAS},
         **{
@@ -129,6 +134,10 @@ def drive(seed: int, length: int = 12) -> MemoryEpisode:
     values[BOXES_KEY] = boxes
     ahead, left = np.meshgrid(np.arange(-3.5, 4.5), np.arange(-0.5, 2.0), indexing="ij")
     values[ROAD_KEY] = np.tile(np.stack([ahead.ravel(), left.ravel()], axis=1).astype(np.float32), (length, 1, 1))
+    heads = np.full((length, HEADS, len(HEAD_NAMES)), np.nan, np.float32)
+    if seed % len(LIGHT_STATES):
+        heads[:, 0] = [15.0, -2.0, 3.0]
+    values[HEADS_KEY] = heads
     values[LIGHT_KEY] = np.full((length, 1), seed % len(LIGHT_STATES), np.float32)
     values[IMU_KEY][..., 0] = np.linspace(-0.4, 0.0, COUNTS[IMU_KEY], dtype=np.float32)
     return MemoryEpisode(tuple(COMMANDS[command] for command in commands), length, values)

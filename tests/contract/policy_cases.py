@@ -28,7 +28,16 @@ from tempovla.model.world_model.dynamics_config import LatentDynamicsConfig
 from tempovla.model.world_model.planning.config import PlannerConfig
 from tempovla.model.world_model.rssm_config import RSSMConfig
 from tempovla.timeline import Embodiment, Policy
-from tempovla.timeline.driving import BOX_NAMES, BOXES_KEY, LIGHT_KEY, LIGHT_NAMES, ROAD_KEY, ROAD_NAMES
+from tempovla.timeline.driving import (
+    BOX_NAMES,
+    BOXES_KEY,
+    HEAD_NAMES,
+    HEADS_KEY,
+    LIGHT_KEY,
+    LIGHT_NAMES,
+    ROAD_KEY,
+    ROAD_NAMES,
+)
 from tempovla.timeline.keys import POSE_KEY, REWARD_KEY, TERMINATED_KEY, TOKENS_KEY, dims_key
 
 WRIST = "observation.images.wrist"
@@ -169,6 +178,7 @@ def driving(head: str = "mlp", **options: Any) -> PolicyCase:
         BOXES_KEY: (drives.BOXES, len(BOX_NAMES)),
         ROAD_KEY: (drives.ROAD, len(ROAD_NAMES)),
         LIGHT_KEY: (len(LIGHT_NAMES),),
+        HEADS_KEY: (drives.HEADS, len(HEAD_NAMES)),
     }
     shapes = {**pictures, **points, **taught, STATE: (4,), POSE_KEY: (3,), ACTION: (3,), TOKENS_KEY: (6,)}
     windows = MultiSensorVLA(config).training_windows()

@@ -97,6 +97,7 @@ POLICIES: dict[str, PolicyCase] = {
         occupancy_weight=0.5,
         road_weight=0.5,
         light_weight=0.2,
+        front_size=(24, 40),
         brake_threshold=0.5,
     ),
     "driving-taught-lstm": driving(

@@ -5,13 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
-from tempovla.timeline.driving import BOXES_KEY, LIGHT_KEY
+from tempovla.timeline.driving import BOXES_KEY, HEADS_KEY, LIGHT_KEY, ROAD_KEY
 from tempovla.timeline.source import StreamTable
 
+_LIGHTS = (
+    "scenes of `tempovla collect driving` have it since that notes the next traffic light: collect them anew with this "
+    "version, or train with model.light_weight=0"
+)
 _WHENCE: Mapping[str, str] = {
     BOXES_KEY: "scenes that are annotated have it: give some, or train with model.occupancy_weight=0",
-    LIGHT_KEY: "scenes of `tempovla collect driving` have it since that notes the next traffic light: collect them "
-    "anew with this version, or train with model.light_weight=0",
+    ROAD_KEY: "scenes with a map have it: give some, or train with model.road_weight=0",
+    LIGHT_KEY: _LIGHTS,
+    HEADS_KEY: _LIGHTS,
 }
 """Where streams come from that only some datasets of their format have."""
 

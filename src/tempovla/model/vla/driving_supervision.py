@@ -174,10 +174,10 @@ class DrivingSupervision(nn.Module):
         super().__init__()
         self.config, self.occupancy, self.road = config, None, None
         self._light = [light]  # its weights are those of the encoder
-        if config.occupancy_weight:
+        if config.learns_occupancy:
             weight = config.occupancy_positive_weight
             self.occupancy = OccupancyHead(config.bev_dim, config.grid, config.occupancy_times, weight)
-        if config.road_weight:
+        if config.learns_road:
             self.road = RoadHead(config.bev_dim, config.grid)
 
     def forward(self, seen: Seen, bev: Tensor | None, context: Context) -> LossTerms:
@@ -194,7 +194,7 @@ class DrivingSupervision(nn.Module):
             terms |= self.occupancy.terms(bev, seen.mapped, boxes, self.config.occupancy_weight)
         if self.road is not None and bev is not None and ROAD_KEY in context.now:
             terms |= self.road.terms(bev, seen.mapped, context.now[ROAD_KEY], self.config.road_weight)
-        if self.config.light_weight and {LIGHT_KEY, HEADS_KEY} <= set(context.now):
+        if self.config.finds_lights and {LIGHT_KEY, HEADS_KEY} <= set(context.now):
             terms |= self._light_terms(seen, context)
         return terms
 

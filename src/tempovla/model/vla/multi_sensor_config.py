@@ -147,17 +147,18 @@ class MultiSensorVLAConfig:
             merely go on as it drives.
         depth_weight: weight of a loss by which `lift.kind=splat` learns the depths that LiDAR measures. It reads the
             LiDAR in training, also where the policy drives without it. 0 leaves it out.
-        occupancy_weight: weight of a loss by which the bird's eye view learns which of its cells other road users
-            cover. It reads their boxes in training alone. 0 leaves it out.
+        occupancy_weight: weight of a loss by which the bird's eye view, where there is one, learns which of its cells
+            other road users cover. It reads their boxes in training alone. 0 leaves it out.
         occupancy_times: moments from now on of which it learns that [s]; 0 is now. Boxes go on at constant velocity.
         occupancy_positive_weight: how much more covered cells count in this loss than free ones.
         brake_threshold: probability from which on a cell counts as covered when the policy drives: it then goes along
             its trajectory only as fast as it meets no such cell. It needs `occupancy_weight`, and can be changed for a
             trained policy. 0 drives every trajectory as it is.
-        road_weight: weight of a loss by which the bird's eye view learns on which of its cells one can drive. It reads
-            the map in training alone. 0 leaves it out.
-        light_weight: weight of a loss by which the front camera learns to find the next traffic light on the route, and
-            what it shows, of which a token is made. Where it is, is known in training alone. 0 leaves it out.
+        road_weight: weight of a loss by which the bird's eye view, where there is one, learns on which of its cells one
+            can drive. It reads the map in training alone. 0 leaves it out.
+        light_weight: weight of a loss by which the front camera, where it is read, learns to find the next traffic
+            light on the route, and what it shows, of which a token is made. Where it is, is known in training alone. 0
+            leaves it out.
         action_head: name of the action head, from `ACTION_HEAD_REGISTRY`.
         action_head_options: options of action heads, by the name of the head. Only those of `action_head` are used.
         num_modes: number of trajectories, with probabilities, that are predicted; more than 1 takes the head `modes`.
@@ -242,13 +243,9 @@ class MultiSensorVLAConfig:
                 f"model.depth_weight={self.depth_weight} must not be negative, and is of cameras with "
                 "model.lift.kind=splat alone; set it to 0"
             )
-        for name in ("occupancy_weight", "road_weight"):
-            weight = getattr(self, name)
-            if weight < 0 or (weight and not self.mapped):
-                raise ValueError(
-                    f"model.{name}={weight} must not be negative, and is of the bird's eye view, which "
-                    f"sensors={list(self.sensors)} do not make; add one of {', '.join(MAPPED)}, or set it to 0"
-                )
+        for name in ("occupancy_weight", "road_weight", "light_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"model.{name}={getattr(self, name)} must be finite, and not negative")
         times = self.occupancy_times
         if not times or len(set(times)) != len(times) or not all(0 <= time < float("inf") for time in times):
             raise ValueError(f"model.occupancy_times={list(times)} must be moments of at least 0 s, and none twice")
@@ -260,17 +257,6 @@ class MultiSensorVLAConfig:
             raise ValueError(
                 f"model.brake_threshold={self.brake_threshold} must be a probability below 1, and needs predictions of "
                 "where others are; set it to 0, or train a policy with model.occupancy_weight above 0"
-            )
-        if self.front_size is not None and (min(self.front_size) < 1 or not self.reads_front):
-            raise ValueError(
-                f"model.front_size={list(self.front_size)} must be a height and a width of at least 1, and are of "
-                "the tokens of the front camera; name it in model.front_camera and cameras in model.sensors, or set it "
-                "to null"
-            )
-        if self.light_weight < 0 or (self.light_weight and not self.reads_front):
-            raise ValueError(
-                f"model.light_weight={self.light_weight} must not be negative, and is of the tokens of the front "
-                "camera; name it in model.front_camera and cameras in model.sensors, or set it to 0"
             )
 
     def _check_sensors(self) -> None:
@@ -328,9 +314,10 @@ class MultiSensorVLAConfig:
         for name in (*widths, *limits):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name}={getattr(self, name)} must be at least 1")
-        for name in ("image_size", "front_tokens"):
-            if min(getattr(self, name)) < 1:
-                raise ValueError(f"model.{name}={list(getattr(self, name))} must be a height and a width of at least 1")
+        for name in ("image_size", "front_size", "front_tokens"):
+            size = getattr(self, name)
+            if size is not None and min(size) < 1:
+                raise ValueError(f"model.{name}={list(size)} must be a height and a width of at least 1")
         for name in ("rate_hz", "forward_weight"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"model.{name}={getattr(self, name)} must be greater than 0, and finite")
@@ -343,6 +330,21 @@ class MultiSensorVLAConfig:
     def reads_front(self) -> bool:
         """Whether the front camera gives tokens of its own."""
         return self.uses("cameras") and self.front_camera is not None and self.fusion == "bev"
+
+    @property
+    def finds_lights(self) -> bool:
+        """Whether the front camera looks for traffic lights."""
+        return self.reads_front and self.light_weight > 0
+
+    @property
+    def learns_occupancy(self) -> bool:
+        """Whether the bird's eye view learns where others are."""
+        return bool(self.mapped) and self.occupancy_weight > 0
+
+    @property
+    def learns_road(self) -> bool:
+        """Whether the bird's eye view learns where one can drive."""
+        return bool(self.mapped) and self.road_weight > 0
 
     @property
     def mapped(self) -> tuple[Sensor, ...]:
@@ -378,13 +380,13 @@ class MultiSensorVLAConfig:
         found = {}
         if self.depth_weight and not self.uses("lidar"):
             found[LIDAR_KEY] = StreamSpec("points", (len(LIDAR_NAMES),))
-        if self.occupancy_weight:
+        if self.learns_occupancy:
             found[BOXES_KEY] = StreamSpec("points", (len(BOX_NAMES),))
-        if self.light_weight:
+        if self.finds_lights:
             found[HEADS_KEY] = StreamSpec("points", (len(HEAD_NAMES),))
-        if self.road_weight:
+        if self.learns_road:
             found[ROAD_KEY] = StreamSpec("points", (len(ROAD_NAMES),))
-        if self.light_weight:
+        if self.finds_lights:
             found[LIGHT_KEY] = StreamSpec("state", (len(LIGHT_NAMES),), normalized=False)
         return found
 

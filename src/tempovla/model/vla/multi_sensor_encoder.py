@@ -132,7 +132,7 @@ class MultiSensorEncoder(nn.Module):
             self._add(FRONT, front, front.count)
             if config.front_size is not None:
                 self.front_backbone = CameraBackbone(dim)
-            if config.light_weight:
+            if config.finds_lights:
                 self.light = LightHead(dim, width)
                 self._add(LIGHT, nn.Linear(NUM_STATES, width))
         if config.uses("imu"):

@@ -122,7 +122,7 @@ def sensor_transforms(model: MultiSensorVLAConfig) -> list[Transform]:
     """Return the transforms of pictures and points: their sizes, the volume that is seen, and units."""
     grid, steps = model.grid, list[Transform]()
     if model.uses("cameras"):
-        own = {} if model.front_size is None else {str(model.front_camera): model.front_size}
+        own = {} if model.front_size is None or not model.reads_front else {str(model.front_camera): model.front_size}
         steps.append(ResizeImages(model.image_size, sizes=own))
     depths = tuple(key for key, spec in model.streams().items() if spec.kind == "depth")
     if depths:

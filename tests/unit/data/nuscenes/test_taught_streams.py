@@ -14,7 +14,16 @@ from tempovla.data.errors import DatasetError
 from tempovla.data.nuscenes.around import Boxes
 from tempovla.data.nuscenes.box_stream import box_points
 from tempovla.data.nuscenes.source import NuScenesSource, open_nuscenes
-from tempovla.timeline.driving import BOX_NAMES, BOXES_KEY, LIGHT_KEY, LIGHT_STATES, ROAD_KEY, ROAD_SQUARES
+from tempovla.timeline.driving import (
+    BOX_NAMES,
+    BOXES_KEY,
+    HEADS_KEY,
+    LIGHT_KEY,
+    LIGHT_STATES,
+    MOST_HEADS,
+    ROAD_KEY,
+    ROAD_SQUARES,
+)
 
 KEY_FRAMES = Rates(2.0, 2.0, 2.0)
 LIGHTS = [
@@ -118,6 +127,28 @@ def test_lights_that_nobody_noted_are_not_known(folder: Path, tmp_path: Path):
     assert not source.read(1, LIGHT_KEY, range(2)).valid.any()
 
 
+def test_the_heads_of_a_light_are_in_the_frame_of_each_step(folder: Path):
+    places = [[110.0, 105.0, 5.2], [120.0, 95.0, 3.0]]
+    add_lights(folder, NAMES[0], [{**light, "heads": places} for light in LIGHTS])
+    source = open_nuscenes(folder)
+    assert source.streams[HEADS_KEY].shape == (MOST_HEADS, 3)
+    value, valid = source.read(0, HEADS_KEY, range(-1, 4))
+    assert valid.tolist() == [False, True, True, True, False]
+    poses = source.ego_poses(0)
+    for step in (0, 2):
+        found = value[step + 1, :2] @ poses[step][:3, :3].T + poses[step][:3, 3]
+        np.testing.assert_allclose(found, places, atol=1e-4)
+        assert np.isnan(value[step + 1, 2:]).all()
+    assert np.isnan(value[2]).all()  # that light is too far away to count
+
+
+def test_without_places_of_heads_there_is_no_such_stream(folder: Path):
+    add_lights(folder, NAMES[0], LIGHTS)
+    source = open_nuscenes(folder)
+    assert LIGHT_KEY in source.streams
+    assert HEADS_KEY not in source.streams
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
@@ -125,6 +156,9 @@ def test_lights_that_nobody_noted_are_not_known(folder: Path, tmp_path: Path):
         ([*LIGHTS[:2], {"state": "blue", "distance_m": 1.0}], r"next_light.json: holds .*blue.*none, red, yellow"),
         ([*LIGHTS[:2], {"state": "red"}], "with a distance_m"),
         ([*LIGHTS[:2], "red"], "and not a state"),
+        ([*LIGHTS[:2], {**LIGHTS[2], "heads": [[1.0, 2.0]]}], "and not heads, a list of places"),
+        ([*LIGHTS[:2], {**LIGHTS[2], "heads": [[1.0, 2.0, float("inf")]]}], "and not heads, a list of places"),
+        ([*LIGHTS[:2], {**LIGHTS[2], "heads": 7}], "and not heads, a list of places"),
     ],
 )
 def test_damaged_notes_of_lights_are_refused(folder: Path, entries: object, message: str):
