@@ -13,6 +13,8 @@ from tempovla.timeline.trajectory import rotate
 
 SHARES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 """How far along its way the car gets in the same time, the furthest first."""
+SHIFTS_M, SHIFTED_OVER_M = (0.0, 0.4, 0.8, -0.4), 6.0
+"""By how much the car moves over to the left, the first choice first, and over how long a way [m]."""
 FROM_M, TO_M, HALF_WIDTH_M = 0.5, 3.9, 0.9
 """The part of the car that must not meet anybody, in its frame, whose origin is the rear axle: its front, and half a
 metre more. Whoever comes from behind keeps its own distance."""
@@ -21,10 +23,12 @@ _ALONG, _ACROSS = 8, 5
 
 
 class OccupancyBrake:
-    """Drives along the same way, but slower, where it would meet a cell that is predicted to be covered.
+    """Drives along the same way, but slower or a little aside, where it would meet a cell that is predicted to be
+    covered.
 
-    Several speeds are tried, and the fastest one that is free is taken; if none is free, the car stops. Predictions of
-    occupancy serve planning likewise in UniAD (Hu et al., 2023) and in InterFuser (Shao et al., 2022).
+    Several speeds are tried, each with the shifts to the side, and the fastest one that is free is taken; if none is
+    free, the car stops. Predictions of occupancy serve planning likewise in UniAD (Hu et al., 2023) and in InterFuser
+    (Shao et al., 2022).
 
     Args:
         grid: the cells.
@@ -43,11 +47,11 @@ class OccupancyBrake:
             waypoints: (B, H, 3) planned poses after 1 to H control steps in the vehicle's frame of now [m, rad].
             probability: (B, T, rows, columns) that each cell is covered at each moment.
         """
-        slower = self._slower(waypoints)
-        free = self._risk(slower, probability) < self.threshold
-        free[:, -1] = True
+        tried = _shifted(self._slower(waypoints))
+        free = self._risk(tried, probability) < self.threshold
+        free[:, -1] = True  # there the car stands
         choice = free.to(torch.uint8).argmax(dim=1)  # the first of the largest
-        return slower[torch.arange(len(waypoints), device=waypoints.device), choice]
+        return tried[torch.arange(len(waypoints), device=waypoints.device), choice]
 
     def _slower(self, waypoints: Tensor) -> Tensor:
         """The same way at all speeds (B, S, H, 3)."""
@@ -90,3 +94,16 @@ class OccupancyBrake:
             for index, each in enumerate(self.times_s):
                 told[index, step] = each in (last, next_one)
         return told
+
+
+def _shifted(poses: Tensor) -> Tensor:
+    """Trajectories (B, S, H, 3) with all shifts to the side, (B, S * K, H, 3), those of the same speed in a row."""
+    before = torch.cat([torch.zeros_like(poses[:, :, :1]), poses[:, :, :-1]], dim=2)
+    gone = (poses - before)[..., :2].norm(dim=-1).cumsum(dim=2)
+    shift = poses.new_tensor(SHIFTS_M)[:, None]
+    share = (gone / SHIFTED_OVER_M).clamp(max=1.0)[:, :, None]
+    turn = torch.where(share < 1.0, shift / SHIFTED_OVER_M, torch.zeros_like(share)) * (share > 0)
+    x, y, heading = (each[:, :, None] for each in poses.unbind(dim=-1))
+    aside = shift * share
+    moved = torch.stack([x - aside * heading.sin(), y + aside * heading.cos(), heading + turn], dim=-1)
+    return moved.flatten(1, 2)

@@ -60,6 +60,18 @@ def test_the_car_stops_if_nothing_slower_is_free():
     assert not driven.any()
 
 
+def test_the_car_moves_over_around_what_stands_out_into_its_way():
+    """A cell at its right edge is covered in part."""
+    corner = covered(*((moment, x + 0.5, -0.5) for moment in (0, 1) for x in (6, 7, 8)), probability=0.6)
+    driven = brake()(plan(), corner)
+    torch.testing.assert_close(driven[0, :, 0], plan()[0, :, 0])
+    assert (driven[0, 2:, 1] > 0.35).all()
+    assert driven[0, 0, 2] > 0
+    assert driven[0, -1, 2] == 0
+    wall = covered(*((moment, 7.5, y + 0.5) for moment in (0, 1) for y in range(-4, 4)))
+    assert brake()(plan(), wall)[0, -1, 0] < 7.5
+
+
 def test_a_slower_drive_keeps_to_the_curve():
     """The same cell is in the way of the arc, and beside the way straight on."""
     arc, cell = plan(turn=0.5), covered((0, 6.5, 2.5), (1, 6.5, 2.5))
