@@ -26,6 +26,7 @@ DEPTH_KEY = "observation.depth.front"
 DEPTH = {"encoder": "depth", "output_dim": 16, "kind": "depth", "shape": [56, 100, 1], "key": DEPTH_KEY}
 SMALL = {
     "model.image_size": "[56, 96]",
+    "model.front_size": "[56, 100]",
     "model.front_tokens": "[2, 3]",
     "model.bev_tokens": 4,
     "model.bev_dim": 16,
