@@ -168,7 +168,9 @@ def test_it_learns_from_nuscenes_files_by_the_name_of_their_format(tempovla, tmp
         "width": 8,
         "feature_dim": 16,
         "image_size": [8, 16],
+        "front_size": [16, 24],
         "front_tokens": [1, 2],
+        "light_weight": 0,
     }
     flags = [part for key, value in settings.items() for part in (f"--model.{key}", str(value))]
     short = ["--train_steps", 2, "--batch_size", 2, "--data.validation_batches", 1, "--data.train_split", 0.5]
