@@ -82,7 +82,9 @@ POLICIES: dict[str, PolicyCase] = {
     "driving": driving(),
     "driving-blind": driving(sensors=(), reads_state=False),
     "driving-modes": driving(num_modes=3, smooth_plan=True),
-    "driving-language-lstm": driving(sensors=("cameras",), language=drives.LANGUAGE, temporal=drives.tiny_temporal()),
+    "driving-language-lstm": driving(
+        sensors=("cameras",), language=drives.LANGUAGE, temporal=drives.tiny_temporal(), film=True
+    ),
     "driving-sample": driving(
         "flow_matching",
         sensors=("cameras", "lidar"),
@@ -98,6 +100,7 @@ POLICIES: dict[str, PolicyCase] = {
         road_weight=0.5,
         light_weight=0.2,
         front_size=(24, 40),
+        film=True,
         brake_threshold=0.5,
     ),
     "driving-taught-lstm": driving(

@@ -138,6 +138,7 @@ class MultiSensorVLAConfig:
         language: a language model over all tokens and the instruction; null embeds the instruction's words.
         vocabulary: number of hashed words that are told apart without a language model.
         max_instruction_tokens: number of tokens of the longest instruction.
+        film: whether the instruction also scales and shifts the features, so that a turn changes more than one token.
         token_dim: every token is projected to this many dimensions before all of them are put together.
         feature_dim: number of features that the action head gets.
         temporal: the temporal encoder; null sees the present frame only.
@@ -194,6 +195,7 @@ class MultiSensorVLAConfig:
     language: LLMBackboneConfig | None = None
     vocabulary: int = 1024
     max_instruction_tokens: int = 16
+    film: bool = False
     token_dim: int = 16
     feature_dim: int = 256
     temporal: BEVTemporalConfig | None = None

@@ -14,6 +14,7 @@ from tempovla.model.action_head.registry import build_action_head
 from tempovla.model.fusion.bev import BEVTokens
 from tempovla.model.fusion.state_encoder import AllTokensReadout
 from tempovla.model.layers.dtype import in_dtype_of
+from tempovla.model.layers.film import FiLM
 from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vla.bev_history import BEVHistory
 from tempovla.model.vla.driving_supervision import DrivingSupervision
@@ -111,6 +112,7 @@ class MultiSensorVLA(SavedPolicy):
         self.norm = nn.Identity() if self.language is None else nn.LayerNorm(width)
         number = self.encoder.num_tokens + (config.bev_tokens**2 if config.mapped else 0) + words
         self.readout = AllTokensReadout(width, config.feature_dim, number, config.token_dim)
+        self.instruct = FiLM(width, config.feature_dim) if config.film else None
         options = dict(config.action_head_options.get(config.head, {}))
         options |= {"num_modes": config.num_modes} if config.num_modes > 1 else {}
         self.action_head = build_action_head(
@@ -276,14 +278,15 @@ class MultiSensorVLA(SavedPolicy):
         ids, told = context.now[TOKENS_KEY].at(0)
         there = told[:, None] & (ids >= 0)
         if self.language is None:
-            words = mean_of_valid(self.words(torch.where(there, ids, 0)), there)[:, None]
-            tokens = torch.cat([tokens.to(words.dtype), words], dim=1)
+            words = mean_of_valid(self.words(torch.where(there, ids, 0)), there)
+            tokens = torch.cat([tokens.to(words.dtype), words[:, None]], dim=1)
         else:
             output = self.language(torch.where(there, ids, 0), there, tokens)
             hidden = self.norm(in_dtype_of(self.norm, output.hidden))
             tokens = torch.where(output.valid[..., None], hidden, 0.0)
+            words = mean_of_valid(tokens[:, -there.shape[1] :], there)
         features: Tensor = self.readout(in_dtype_of(self.readout, tokens))
-        return features
+        return features if self.instruct is None else self.instruct(features, words)
 
     def _terms(self, seen: Seen, features: Tensor, plan: Track, seed: Tensor) -> LossTerms:
         terms = self.action_head.loss_terms(features, plan.value * self._scale(plan.value), plan.valid, seed)
