@@ -94,7 +94,8 @@ PAIRS = (
     ("cross-modal fusion", ALL),
     ("hierarchical fusion", ALL),
 )
-FIGURES = ("completion", "driving_score", "pdm_score", "collision", "red_lights", "off_road", "timeout", "comfort")
+FIGURES = ("completion", "driving_score", "pdm_score", "collision", "red_lights", "off_road", "off_route", "timeout")
+"""That are kept of each episode, and shown."""
 OPEN_LOOP = "open loop"
 CONVENTIONS = {"uniad": "UniAD", "stp3": "ST-P3, VAD"}
 """Of the distances: at the time, and the mean up to it."""

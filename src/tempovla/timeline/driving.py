@@ -100,6 +100,7 @@ FIGURES: dict[str, str] = {
     "at_fault": "1 if the collision was the car's fault, else 0",
     "red_lights": "how many red lights it crossed",
     "off_road": "1 if it left the drivable surface for good, which ends the episode, else 0",
+    "off_route": "1 if it was more than 30 m from its route, which ends the episode, else 0",
     "drivable": "1 if all of its corners were on the drivable surface all the time, else 0",
     "timeout": "1 if the time was up before the end of the route, else 0",
     "distance_m": "how far it drove [m]",

@@ -18,6 +18,8 @@ PARKED_FROM = 1_000_000
 """Parked vehicles have numbers from here on."""
 OFF_ROAD_M = 2.0
 """An episode ends where the middle of the car is further from the road."""
+OFF_ROUTE_M = 30.0
+"""An episode ends where the car is further from its route, as in CARLA's leaderboard."""
 MOMENT_S = 0.1
 _TTC_S, _TTC_EVERY_S = 1.0, 0.25
 _STANDS_M_S = 0.1
@@ -45,6 +47,7 @@ class Judge:
     at_fault: bool = False
     red_lights: int = 0
     off_road: bool = False
+    off_route: bool = False
     timeout: bool = False
     drivable: bool = True
     ttc_violations: int = 0
@@ -75,11 +78,13 @@ class Judge:
         self._look_at_lights(earlier, self.progress_m, lights)
         self.drivable &= bool((self.ground.off_road_m(corners(car.box()[None])[0]) == 0).all())
         self.off_road |= bool(self.ground.off_road_m(car.box()[None, :2])[0] > OFF_ROAD_M)
+        away = self.route.line - (car.x, car.y)
+        self.off_route |= bool(np.hypot(away[:, 0], away[:, 1]).min() > OFF_ROUTE_M)
         touched = self._touched(car, agents)
         if touched is not None:
             self.hit = _kind_of_hit(touched)
             self.at_fault = _is_at_fault(car, touched)
-        return bool(self.hit) or self.off_road
+        return bool(self.hit) or self.off_road or self.off_route
 
     def end_step(self, car: CarState, agents: np.ndarray) -> None:
         """Take the end of a control step."""
@@ -108,6 +113,7 @@ class Judge:
             "at_fault": float(self.at_fault),
             "red_lights": float(self.red_lights),
             "off_road": float(self.off_road),
+            "off_route": float(self.off_route),
             "drivable": float(self.drivable),
             "timeout": float(self.timeout),
             "distance_m": self.distance_m,

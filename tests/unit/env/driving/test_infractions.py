@@ -133,3 +133,11 @@ def test_progress_is_that_of_a_driver_whom_nothing_stops() -> None:
     found = judge()
     play(found, np.arange(0.0, 25.1, 0.5))
     assert found.figures()["progress"] == pytest.approx(25.0 / 50.0, rel=0.02)
+
+
+def test_a_car_that_takes_another_way_leaves_its_route() -> None:
+    """The route goes straight on, and the car turns off to the left."""
+    found = judge(half_road_m=1000.0)
+    for y, ends in ((10.0, False), (29.0, False), (31.0, True)):
+        assert play(found, np.array([5.0, 5.5]), y=y) is ends
+        assert found.figures()["off_route"] == float(ends)
