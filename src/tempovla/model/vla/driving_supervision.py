@@ -107,10 +107,18 @@ class RoadHead(nn.Module):
     Args:
         dim: channels C of the view.
         grid: the cells.
+
+    Raises:
+        ValueError: if cells are smaller than the squares in which the road is known.
     """
 
     def __init__(self, dim: int, grid: BEVGridConfig) -> None:
         super().__init__()
+        if grid.resolution < ROAD_SQUARE_M:
+            raise ValueError(
+                f"model.grid.resolution={grid.resolution} is finer than the squares of {ROAD_SQUARE_M:g} m in which "
+                "the road is known; choose larger cells, or set model.road_weight=0"
+            )
         self.grid = grid
         self.layers = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1), nn.ReLU(), nn.Conv2d(dim, 1, 1))
         centres, half = cell_centres(grid), grid.resolution / 2

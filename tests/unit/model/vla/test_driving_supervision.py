@@ -111,6 +111,11 @@ def test_the_road_is_the_share_of_each_cell_that_is_drivable():
     assert share[3:5, 3].tolist() == [0.75, 0.25]
 
 
+def test_cells_finer_than_the_map_are_refused():
+    with pytest.raises(ValueError, match=r"model\.grid\.resolution=0\.5 is finer than the squares of 1 m"):
+        RoadHead(2, replace(GRID, resolution=0.5))
+
+
 def test_cells_that_the_map_does_not_reach_teach_no_road():
     """The lattice reaches 32 m to the rear, and cells further behind are unknown."""
     head = RoadHead(2, BEVGridConfig(x_min=-36.0, x_max=-28.0, y_min=-4.0, y_max=4.0, resolution=2.0))
