@@ -21,6 +21,7 @@ from tempovla.model.sensor.calibrations import view_cameras
 from tempovla.model.vla.light_head import LightHead, light_of
 from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig
 from tempovla.model.vla.multi_sensor_encoder import Seen
+from tempovla.model.vla.token_fusion import points_of_now
 from tempovla.timeline import Context, LossTerm, LossTerms, Metric, Track
 from tempovla.timeline.driving import (
     BOXES_KEY,
@@ -85,12 +86,8 @@ class OccupancyHead(nn.Module):
             boxes: of the stream `BOXES_KEY`, the present of each row.
             weight: of the loss.
         """
-        value, valid = boxes.at(0)
-        assert boxes.element_valid is not None
-        step = boxes.offset.tolist().index(0)
-        present = boxes.element_valid[:, step] & valid[:, None]
-        covered, known = self.targets(value.float(), present)
-        valid = (valid & seen)[:, None, None, None] & known
+        covered, known = self.targets(*points_of_now(boxes, seen))
+        valid = (boxes.at(0)[1] & seen)[:, None, None, None] & known
         logits = self(bev).float()
         heavy = torch.full((), self.positive_weight, device=logits.device)
         loss = F.binary_cross_entropy_with_logits(logits, covered.float(), pos_weight=heavy, reduction="none")
@@ -156,11 +153,8 @@ class RoadHead(nn.Module):
             road: of the stream `ROAD_KEY`, the present of each row.
             weight: of the loss.
         """
-        value, valid = road.at(0)
-        assert road.element_valid is not None
-        present = road.element_valid[:, road.offset.tolist().index(0)] & valid[:, None]
-        share = self.targets(torch.where(present[..., None], value.float(), 0.0), present)
-        known = (valid & seen)[:, None, None] & self.within
+        share = self.targets(*points_of_now(road, seen))
+        known = (road.at(0)[1] & seen)[:, None, None] & self.within
         logits = self(bev).float()
         loss = F.binary_cross_entropy_with_logits(logits, share, reduction="none")
         found, there = logits > 0, share > 0.5
@@ -216,13 +210,12 @@ class DrivingSupervision(nn.Module):
         if view is None or self.light is None or camera is None:
             return {}
         state, known = light_of(context.now[LIGHT_KEY])
-        value, there = heads.at(0)
-        assert heads.element_valid is not None
-        present = heads.element_valid[:, heads.offset.tolist().index(0)] & there[:, None]
+        valid = known & heads.at(0)[1] & seen.front
+        places, present = points_of_now(heads, valid)
         cameras = view_cameras(
             context.task, [camera], view.size, needs_intrinsics=True, needs_extrinsics=True, device=context.device
         )
         assert cameras.intrinsics is not None
         assert cameras.extrinsics is not None
-        target = self.light.targets(value.float(), present, state, cameras.intrinsics, cameras.extrinsics, view)
-        return self.light.terms(view, known & there & seen.front, state, target, self.config.light_weight)
+        target = self.light.targets(places, present, state, cameras.intrinsics, cameras.extrinsics, view)
+        return self.light.terms(view, valid, state, target, self.config.light_weight)
