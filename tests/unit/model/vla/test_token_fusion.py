@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tests import drives
-from tests.contract.registry import POLICIES
+from tests.contract.policy_cases import driving
 from torch.nn import functional as F
 
 from tempovla.model.sensor.bev import BEVGridConfig
@@ -23,7 +23,7 @@ DEPTH_KEY = DEPTH_KEY_PREFIX + "front"
 
 
 def sample_of(fusion: str, rows: int = 4) -> tuple[MultiSensorVLA, TimelineSample]:
-    case = POLICIES["driving-" + fusion.replace("_", "-")]
+    case = driving(fusion=fusion)
     policy = case.build()
     return policy, laws.random_sample(policy.training_windows(), case.shapes, rows=rows, body=case.body)
 
@@ -126,7 +126,7 @@ def test_what_is_dropped_in_training_follows_from_the_seeds_alone(fusion):
 def test_any_subset_of_sensors_fuses(sensors):
     fusion = "cross_modal" if "imu" in sensors else "hierarchical"
     policy = MultiSensorVLA(drives.tiny_config(fusion=fusion, sensors=sensors)).eval()
-    shapes = POLICIES["driving"].shapes
+    shapes = driving().shapes
     read = {window.key for window in policy.windows()} | {TOKENS_KEY}
     sample = laws.random_sample(policy.windows(), {key: shapes[key] for key in read}, body=drives.CAR)
     laws.check_padding_invariance(policy, laws.with_gaps(sample))
@@ -135,7 +135,7 @@ def test_any_subset_of_sensors_fuses(sensors):
 
 def test_the_fused_tokens_go_to_the_language_model():
     policy = MultiSensorVLA(drives.tiny_config(fusion="hierarchical", language=drives.LANGUAGE)).eval()
-    case = POLICIES["driving-hierarchical"]
+    case = driving(fusion="hierarchical")
     sample = laws.random_sample(policy.windows(), case.shapes, body=case.body)
     whole = plan(policy, sample.context)
     assert whole.shape == (4, 6, 3)
@@ -146,7 +146,7 @@ def test_depth_is_fused_as_a_sensor_of_ones_own():
     own = {"depth": OwnSensorConfig("depth", 8, "depth", (16, 32, 1), DEPTH_KEY, {"hidden_dim": 4})}
     policy = MultiSensorVLA(drives.tiny_config(fusion="cross_modal", sensors=("cameras",), own_sensors=own)).eval()
     assert policy.config.streams()[DEPTH_KEY].kind == "depth"
-    shapes = {key: POLICIES["driving"].shapes[key] for key in (*drives.CAMERAS, STATE_KEY, ACTION_KEY, TOKENS_KEY)}
+    shapes = {key: driving().shapes[key] for key in (*drives.CAMERAS, STATE_KEY, ACTION_KEY, TOKENS_KEY)}
     sample = laws.random_sample(policy.windows(), {**shapes, DEPTH_KEY: (1, 16, 32)}, body=drives.CAR)
     laws.check_padding_invariance(policy, laws.with_gaps(sample))
     vision = policy.encoder.token_fusion.cameras.count
