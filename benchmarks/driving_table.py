@@ -2,6 +2,7 @@ r"""Sensors of a driving policy, one subset after the other: open loop, and driv
 
     tempovla collect driving --tasks day,night,fog --scenes 600 --push_rate 0.08 --out outputs/city
     python benchmarks/driving_table.py --data outputs/city --out outputs/driving --json outputs/driving.json
+    python benchmarks/driving_table.py --json outputs/driving.json --show --picture outputs/driving.png
 
 Each policy is trained on the same scenes for as many steps, and drives the same routes: by day, at night and in fog in
 the town that it learned in, and by day in a town that it has not seen. Policies with several sensors also drive without
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from commands import REMEDY, alone_with, as_word, exit_code_of, tempovla
+from dot_plot import draw_rates
 from tempovla.env.driving.config import DrivingConfig
 from tempovla.env.seeding import episode_seed
 from tempovla.rollout.metrics import SuccessRate
@@ -187,8 +189,10 @@ class Store:
 
     @property
     def records(self) -> dict[str, dict[str, Record]]:
-        """By arm and by what it drove."""
-        return read_json(self.path, remedy=REMEDY) if self.path.exists() else {}
+        """By arm, the driver of the demonstrations first, and by what it drove."""
+        found: dict[str, dict[str, Record]] = read_json(self.path, remedy=REMEDY) if self.path.exists() else {}
+        order = [name for name in (EXPERT, *ARMS) if name in found]
+        return {name: found[name] for name in dict.fromkeys((*order, *found))}
 
     def add(self, arm: str, name: str, record: Record) -> None:
         """Add a record, and write the file."""
@@ -290,6 +294,25 @@ def print_open_loop(records: Mapping[str, Mapping[str, Record]]) -> None:
         print(f"| {name} | {' | '.join(cells)} |")
 
 
+def draw(records: Mapping[str, Mapping[str, Record]], path: Path) -> None:
+    """Draw the rates of those that drove everywhere.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    plays = [play for play in PLAYS if play != DEAF]
+    rates = {
+        arm: {play: SuccessRate.of([bool(each) for each in found[play]["successes"]]) for play in plays}
+        for arm, found in records.items()
+        if set(plays) <= set(found)
+    }
+    if not rates:
+        raise ValueError(f"--picture={path}: no policy has driven {', '.join(plays)}; run one first")
+    rows = {arm: {play: {"success": rate.rate, "ci95": rate.interval} for play, rate in found.items()}
+            for arm, found in rates.items()}  # fmt: skip
+    draw_rates(rows, str(path), baselines=(EXPERT, BLIND))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, and print the tables.
 
@@ -306,6 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--episodes", type=int, default=20, help="routes of each condition")
     parser.add_argument("--eval-seed", type=int, default=0, help="of the routes")
     parser.add_argument("--num-envs", type=int, default=2, help="routes that are driven at once")
+    parser.add_argument("--picture", type=Path, help="PNG file to draw the rates to")
     parser.add_argument("--json", required=True, type=Path, help="file of all that was measured")
     options = parser.parse_args(arguments)
     chosen = list(ARMS) if options.arms is None else [name.strip() for name in options.arms.split(";")]
@@ -341,6 +365,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_infractions(records, SEEN)
     print_pairs(records, WHERE)
     print_losses(records)
+    if options.picture is not None:
+        draw(records, options.picture)
 
 
 if __name__ == "__main__":
