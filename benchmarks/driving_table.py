@@ -36,11 +36,16 @@ CONFIG, TOKENS_CONFIG = CONFIGS / "driving_city.yaml", CONFIGS / "driving_city_t
 BLIND, ALL, NO_DROPOUT = "blind", "all sensors", "all, no dropout"
 PAST = {"model.temporal.encoder_type": "lstm", "training.batch_size": 2}
 """Sequences of eight frames, which are as many frames a step as the others have."""
+BASE = "base"
+"""Among the settings of a policy: the name of another one whose weights it starts from."""
+LONGER = {BASE: "LiDAR", "model.sensors": ["lidar"], "training.train_steps": 1500, "training.learning_rate": 3e-4}
 ARMS: dict[str, dict[str, Any]] = {
     BLIND: {"model.sensors": []},
     "radar + IMU": {"model.sensors": ["radar", "imu"]},
     "LiDAR": {"model.sensors": ["lidar"]},
     "LiDAR, with the past": {"model.sensors": ["lidar"]} | PAST,
+    "LiDAR, longer": LONGER,
+    "LiDAR, longer, with the past": LONGER | PAST,
     "cameras": {"model.sensors": ["cameras"]},
     ALL: {},
     NO_DROPOUT: {"model.modality_dropout": 0.0},
@@ -90,6 +95,7 @@ PAIRS = (
     (ALL, "cameras"),
     (ALL, "LiDAR"),
     ("LiDAR, with the past", "LiDAR"),
+    ("LiDAR, longer, with the past", "LiDAR, longer"),
     ("all, with the past", ALL),
     ("all, trajectories alone", ALL),
     (NO_DROPOUT, ALL),
@@ -108,12 +114,32 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """One training, and its evaluations."""
+    """One training, and its evaluations.
 
-    folder: Path
+    Attributes:
+        out: folder of all runs.
+        name: of the policy.
+        settings: how it differs from the config.
+        seed: of the training.
+        num_envs: routes that are driven at once.
+    """
+
+    out: Path
+    name: str
     settings: Mapping[str, Any]
     seed: int
     num_envs: int = 2
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of it is."""
+        return self.out / f"{self.name.replace(' ', '_').replace(',', '')}_{self.seed}"
+
+    @property
+    def base(self) -> Run | None:
+        """The run that this one starts from."""
+        name = self.settings.get(BASE)
+        return None if name is None else Run(self.out, name, ARMS[name], self.seed, self.num_envs)
 
     @property
     def config(self) -> Path:
@@ -132,8 +158,12 @@ class Run:
             return
         options = ["--config", str(self.config), "--dataset", data, "--out", str(self.folder), "--json"]
         options += ["--training.seed", str(self.seed)]
+        changed = {key: value for key, value in self.settings.items() if key != BASE}
+        options += [word for key, value in changed.items() for word in (f"--{key}", as_word(value))]
+        if self.base is not None:
+            self.base.train(data, steps)
+            options += ["--base-checkpoint", str(self.base.checkpoint)]
         options += [] if steps is None else ["--training.train_steps", str(steps)]
-        options += [word for key, value in self.settings.items() for word in (f"--{key}", as_word(value))]
         options += ["--checkpoint", str(self.checkpoint)] if self.checkpoint.exists() else []
         told = tempovla("train", "driving", *options)
         self.folder.mkdir(parents=True, exist_ok=True)  # only now, so that a refused training leaves no empty folder
@@ -343,12 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if play != DEAF and play not in store.records.get(EXPERT, {}):
             store.add(EXPERT, play, drive_expert(words, options.episodes, options.eval_seed))
     for name in () if options.show else chosen:
-        run = Run(
-            options.out / f"{name.replace(' ', '_').replace(',', '')}_{options.seed}",
-            ARMS[name],
-            options.seed,
-            options.num_envs,
-        )
+        run = Run(options.out, name, ARMS[name], options.seed, options.num_envs)
         plays = PLAYS | (BROKEN if name in FUSED else {})
         wanted = [play for play in (OPEN_LOOP, *plays) if play not in store.records.get(name, {})]
         if wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from tempovla.data.window import embodiment_of
 from tempovla.model.sensor.calibrations import CalibrationError, view_cameras
 from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig
 from tempovla.model.vla.multi_sensor_vla import MultiSensorVLA
+from tempovla.model.vla.weights import load_weights
 from tempovla.recipe.datasets.dataset import raw_observations
 from tempovla.recipe.datasets.dataset_mixture import DatasetMixture, one_dataset
 from tempovla.recipe.systems.driving_config import DrivingRecipe
 from tempovla.recipe.systems.job import Imitation, check_encoding_cache
 from tempovla.recipe.systems.language import choose_tokenizer, fitting_tokenizer, with_trainable_dtype
-from tempovla.timeline import EpisodeSource, Task, Transform
+from tempovla.timeline import Bundle, EpisodeSource, Task, Transform
+from tempovla.timeline.bundle import read_meta
 from tempovla.timeline.driving import LIDAR_KEY, LIDAR_NAMES, RADAR_KEY
 from tempovla.training.result import FitResult
 from tempovla.transform.depth import ResizeDepth
@@ -27,12 +30,16 @@ from tempovla.transform.waypoints import Waypoints
 
 BRIGHTEST = 255.0
 """Largest intensity of a LiDAR point."""
+LOGGER = logging.getLogger(__name__)
+_SEPARABLE = ("history.", "instruct.", "supervision.")
+"""Parts of a policy that no other part's size depends on."""
 
 
 def train_driving(
     recipe: DrivingRecipe,
     out_dir: str | Path,
     *,
+    base_checkpoint: str | Path | None = None,
     resume: str | Path | None = None,
     source: EpisodeSource | DatasetMixture | None = None,
 ) -> FitResult:
@@ -41,6 +48,7 @@ def train_driving(
     Args:
         recipe: the experiment.
         out_dir: folder of the run.
+        base_checkpoint: bundle of a driving policy whose weights this one starts from; see `load_base`.
         resume: checkpoint of this run to go on from.
         source: the dataset, if it is loaded already.
 
@@ -48,22 +56,69 @@ def train_driving(
         ValueError: if a dataset or the tokenizer does not fit the model, or a checkpoint is missing or of another
             model.
     """
+    base = None if resume is not None else base_checkpoint  # a resumed run has learned on since
+    if base is not None:
+        check_kind(base)
     recipe = recipe.resolved if source is None else recipe
     check_encoding_cache(MultiSensorVLA.kind, recipe)
     data = one_dataset(source, recipe)
     check_drives(recipe.model, data.only)
     imitation = Imitation(
-        MultiSensorVLA.kind, lambda: build_policy(recipe), lambda policy, data: build_transform(recipe, policy, data)
+        MultiSensorVLA.kind,
+        lambda: build_policy(recipe, base),
+        lambda policy, data: build_transform(recipe, policy, data),
     )
     return imitation.train(recipe, data, out_dir, resume=resume)
 
 
-def build_policy(recipe: DrivingRecipe) -> MultiSensorVLA:
-    """Return the policy to train."""
+def build_policy(recipe: DrivingRecipe, base_checkpoint: str | Path | None = None) -> MultiSensorVLA:
+    """Return the policy to train.
+
+    Args:
+        recipe: the experiment.
+        base_checkpoint: bundle of a driving policy whose weights it starts from.
+
+    Raises:
+        ValueError: if what it starts from is of another size.
+    """
     config = recipe.model
     if config.language is not None:
         config = replace(config, language=with_trainable_dtype(config.language))
-    return MultiSensorVLA(config)
+    policy = MultiSensorVLA(config)
+    if base_checkpoint is not None:
+        load_base(policy, base_checkpoint)
+    return policy
+
+
+def check_kind(checkpoint: str | Path) -> None:
+    """Refuse a checkpoint of another kind of policy.
+
+    Raises:
+        ValueError: if it is one, or there is none.
+    """
+    kind = read_meta(checkpoint)["policy"]
+    if kind != MultiSensorVLA.kind:
+        raise ValueError(
+            f"{checkpoint}: is of policy {kind!r}, which does not drive; give a checkpoint of `tempovla train driving`"
+        )
+
+
+def load_base(policy: MultiSensorVLA, checkpoint: str | Path) -> None:
+    """Load the weights of a driving policy that has the same sensors and sizes.
+
+    Its temporal encoder, FiLM and the heads that learn from supervision may be missing there, and then begin anew; if
+    this policy has none of them, they are left out.
+
+    Raises:
+        ValueError: if there is no bundle, or its policy has other sensors or sizes.
+    """
+    found, own = Bundle.load(checkpoint).weights, policy.state_dict()
+    taken = {name: weight for name, weight in found.items() if name in own or not name.startswith(_SEPARABLE)}
+    new = {name: weight for name, weight in own.items() if name not in found and name.startswith(_SEPARABLE)}
+    load_weights(policy, new | taken, str(checkpoint))
+    if new:
+        parts = ", ".join(sorted({name.split(".")[0] for name in new}))
+        LOGGER.info("%s: has no weights for %s, which learn from the beginning", checkpoint, parts)
 
 
 def check_drives(model: MultiSensorVLAConfig, source: EpisodeSource) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 from tempovla.data.formats import FORMAT_REGISTRY, format_name
 from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig
 from tempovla.recipe.datasets.config import DataConfig, ObservationConfig
-from tempovla.recipe.settings.system import System
+from tempovla.recipe.settings.system import Option, System
 from tempovla.training.config import TrainConfig
 
 
@@ -102,6 +102,13 @@ SYSTEM = System(
     recipe=DrivingRecipe,
     train="tempovla.recipe.systems.driving:train_driving",
     out="checkpoints/driving",
+    options=(
+        Option(
+            "base_checkpoint",
+            "trained driving policy with the same sensors from which the run starts, such as one without the past",
+            metavar="CKPT",
+        ),
+    ),
     parser="tempovla.recipe.systems.driving_flags:DrivingParser",
     examples="""
 tempovla train driving --config configs/driving_city.yaml --dataset outputs/city --out outputs/driving
@@ -113,7 +120,8 @@ tempovla train driving --config configs/driving_city.yaml --dataset outputs/city
     --model.sensors '[]'
 tempovla train driving --config configs/driving_city_tokens.yaml --dataset outputs/city --out outputs/cross_modal
 tempovla train driving --config configs/driving_city.yaml --dataset outputs/city --out outputs/driving_lstm \\
-    --use-temporal-encoder --temporal-encoder-type lstm --sequence-length 8 --training.batch_size 2
+    --use-temporal-encoder --temporal-encoder-type lstm --sequence-length 8 --training.batch_size 2 \\
+    --base-checkpoint outputs/driving/checkpoint_latest
 tempovla train driving --config configs/driving_city.yaml --dataset outputs/city --out outputs/driving \\
     --checkpoint outputs/driving/checkpoint_latest
 """,
