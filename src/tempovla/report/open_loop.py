@@ -58,7 +58,8 @@ class Table:
 
 
 def open_loop_tables(driving: Mapping[str, Any]) -> list[Table]:
-    """Return the tables of open-loop figures: distances, collisions, and whole trajectories by event.
+    """Return the tables of open-loop figures: distances, collisions, whole trajectories by event, and what the
+    policy recognises.
 
     Args:
         driving: `open_loop` of offline.json.
@@ -68,7 +69,8 @@ def open_loop_tables(driving: Mapping[str, Any]) -> list[Table]:
     tables = [_distances(rows, times)] if times else []
     if times and any("collision" in row for row in rows.values()):
         tables.append(_collisions(rows, times))
-    return [*tables, _whole(driving, rows)]
+    tables.append(_whole(driving, rows))
+    return [*tables, _recognised(driving["recognised"])] if "recognised" in driving else tables
 
 
 def _distances(rows: Mapping[str, Any], times: list[str]) -> Table:
@@ -108,6 +110,15 @@ def _whole(driving: Mapping[str, Any], rows: Mapping[str, Any]) -> Table:
             told = (_number(modes["min_ade"]), _number(modes["min_fde"]), _percent(modes["miss_rate"]))
             cells.append((best, *told, *[_NO_VALUE] * len(events)))
     return Table("Whole trajectories [m], and by what the recorded car does (moments)", tuple(head), tuple(cells))
+
+
+def _recognised(figures: Mapping[str, Any]) -> Table:
+    cells = []
+    for name, figure in figures.items():
+        ci95 = figure["ci95"]
+        interval = _NO_VALUE if ci95 is None else f"[{ci95[0]:.2f}, {ci95[1]:.2f}]"
+        cells.append((name.replace("_", " "), _number(figure), interval))
+    return Table("What the policy recognises of its surroundings", (("", "share"), ("", "[95%]")), tuple(cells))
 
 
 def _time(time: str) -> str:

@@ -78,7 +78,8 @@ class OccupancyHead(nn.Module):
         return torch.stack(covered, dim=1), torch.stack(known, dim=1)
 
     def terms(self, bev: Tensor, seen: Tensor, boxes: Track, weight: float) -> LossTerms:
-        """Return the binary cross-entropy of all cells as a loss, and the intersection over union as a metric.
+        """Return the binary cross-entropy of all cells as a loss, and the intersection over union as metrics: of all
+        moments, and of each where there are several.
 
         Args:
             bev: (B, C, H, W) views.
@@ -92,9 +93,12 @@ class OccupancyHead(nn.Module):
         heavy = torch.full((), self.positive_weight, device=logits.device)
         loss = F.binary_cross_entropy_with_logits(logits, covered.float(), pos_weight=heavy, reduction="none")
         found = logits > 0
+        both, either = (found & covered).float(), valid & (found | covered)
+        moments = enumerate(self.times_s) if len(self.times_s) > 1 else ()
         return {
             "occupancy_loss": LossTerm(loss, None, valid, weight, "mean"),
-            "occupancy_iou": Metric((found & covered).float(), None, valid & (found | covered)),
+            "occupancy_iou": Metric(both, None, either),
+            **{f"occupancy_iou_{time:g}s": Metric(both[:, at], None, either[:, at]) for at, time in moments},
         }
 
 

@@ -29,7 +29,7 @@ from tempovla.model.vla.token_history import TokenHistory
 from tempovla.model.vla.waypoint_controller import WaypointController
 from tempovla.model.vlm.language_model import LLMBackbone
 from tempovla.model.vlm.vlm_model import mean_of_valid
-from tempovla.timeline import ActionChunk, Context, LossTerms, TimelineSample, Track, Window
+from tempovla.timeline import ActionChunk, Context, LossTerms, Metric, TimelineSample, Track, Window
 from tempovla.timeline.frames import FrameIndex, frame_actions, frame_context, frames_observed
 from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY, TOKENS_KEY, WORDS_KEY
 from tempovla.timeline.noise import mix_seed
@@ -242,6 +242,24 @@ class MultiSensorVLA(SavedPolicy):
         waypoints = metric_waypoints(chunks / self._scale(chunks), self.config.rate_hz)
         return Trajectories(waypoints, probability), MultiSensorState(noise, memory)
 
+    @torch.no_grad()
+    def perceived(self, context: Context, state: MultiSensorState) -> tuple[dict[str, Metric], MultiSensorState]:
+        """Return how much of its surroundings the policy recognises, and the state that `act` returns.
+
+        Args:
+            context: observations, and of the streams that only teach those that are to be recognised.
+            state: of the rows.
+
+        Returns:
+            By name the metrics of training, such as `occupancy_iou`; none of what was not learned or is not given.
+        """
+        _, noise = state.noise.decide(context.first)
+        context = replace(context, past={})
+        seen, view, memory = self._seen(context, state.memory)
+        told = self.supervision(seen, None if seen.bev is None else view, context)
+        found = {name: term for name, term in told.items() if isinstance(term, Metric)}
+        return found, MultiSensorState(noise, memory)
+
     def after_step(self, train_step: int) -> None:
         """Nothing moves between steps."""
 
@@ -259,6 +277,11 @@ class MultiSensorVLA(SavedPolicy):
     ) -> tuple[Tensor, Tensor | None, FrameMemory | None]:
         """Features (B, F) of now, the bird's eye view that they follow from, and the memory with the present frame."""
         context = replace(context, past={})
+        seen, view, memory = self._seen(context, memory)
+        return self._features(seen, view, context), None if seen.bev is None else view, memory
+
+    def _seen(self, context: Context, memory: FrameMemory | None) -> tuple[Seen, Tensor | None, FrameMemory | None]:
+        """What the sensors tell now, the view of it with the past, and the memory with the present frame."""
         seen = self.encoder(context)
         view = with_past = self._view(seen)
         if self.history is not None and memory is not None and view is not None:
@@ -266,7 +289,7 @@ class MultiSensorVLA(SavedPolicy):
             memory = memory.reset(context.first)
             with_past = self.history(view, pose, known, memory)
             memory = memory.pushed(view, pose, known)
-        return self._features(seen, with_past, context), None if seen.bev is None else with_past, memory
+        return seen, with_past, memory
 
     def _features(self, seen: Seen, view: Tensor | None, context: Context) -> Tensor:
         """The features (B, F) of frames, from their views, their other tokens and their words."""

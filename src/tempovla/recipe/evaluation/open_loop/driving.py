@@ -18,6 +18,7 @@ from tempovla.recipe.evaluation.open_loop.figures import Modes
 from tempovla.recipe.evaluation.open_loop.in_order import chunks_in_order, decided_in_order, remembers
 from tempovla.recipe.evaluation.open_loop.measure import measure_trajectories
 from tempovla.recipe.evaluation.open_loop.pictures import draw_moments
+from tempovla.recipe.evaluation.open_loop.recognised import recognised_of
 from tempovla.recipe.evaluation.open_loop.recorded import Recorded, read_recorded
 from tempovla.recipe.evaluation.open_loop.trajectories import HORIZONS_S, Array
 from tempovla.timeline import Context, Embodiment
@@ -62,7 +63,7 @@ def measure_driving(
         mixture: the moments, of one source; scenes of this source that are not among them teach the status MLPs.
         steps: (N, H, 3) what the policy would have done at each of them by its present window alone: forward [m], left
             [m] and turn [rad]. One that remembers is asked again, scene by scene.
-        batch_size: scenes at a time, of a policy that remembers or tells several trajectories.
+        batch_size: scenes at a time, of a policy that remembers, tells several trajectories or recognises something.
         pictures: folder for bird's eye views; None draws none.
 
     Raises:
@@ -82,6 +83,9 @@ def measure_driving(
     figures = measure_trajectories(
         recorded, steps, source.rate_hz, around=around, training=_training(mixture, chosen, horizon), modes=modes
     )
+    recognised = recognised_of(actor, mixture, batch_size)
+    if recognised:
+        figures["recognised"] = recognised
     if pictures is not None:
         figures["pictures"] = draw_moments(source, recorded, steps, around, modes, Path(pictures))
     return figures

@@ -57,8 +57,12 @@ class SceneMeans:
 
     def of(self, value: NDArray[Any], counted: Bools) -> Figure:
         """Return the mean of a value (N,) over the samples that count (N,)."""
-        total = np.bincount(self._number, np.where(counted, value, 0.0), self.scenes)
-        count = np.bincount(self._number, counted, self.scenes)
+        return self.ratio(np.where(counted, value, 0.0), counted)
+
+    def ratio(self, part: NDArray[Any], whole: NDArray[Any]) -> Figure:
+        """Return the sum of the parts (N,) over that of the wholes (N,), such as cells of the samples."""
+        total = np.bincount(self._number, part, self.scenes)
+        count = np.bincount(self._number, whole, self.scenes)
         if not count.sum():
             return {"mean": None, "ci95": None}
         counts = self._bootstrap.weights @ count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from tempovla.control.controller import Actor, Controller
 from tempovla.data.loader import collate
 from tempovla.data.mixture import Mixture
 from tempovla.data.sampler import SampleBatch
-from tempovla.timeline import Context, SequencePolicy
+from tempovla.timeline import Context, SequencePolicy, Window
 
 Decide = Callable[[Context, Any], tuple[Any, Any]]
 """From observations (B rows) and state to a decision and the next state."""
@@ -28,7 +28,7 @@ def remembers(actor: Actor) -> bool:
 
 
 def decided_in_order(
-    actor: Actor, mixture: Mixture, scenes_at_once: int, decide: Decide
+    actor: Actor, mixture: Mixture, scenes_at_once: int, decide: Decide, further: Sequence[Window] = ()
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Any]]:
     """Yield the decisions of a policy at every control step, with the state that it had in the scene until then.
 
@@ -37,6 +37,7 @@ def decided_in_order(
         mixture: the samples, of one source; all control steps of some scenes.
         scenes_at_once: rows that decide together.
         decide: what is asked of the policy.
+        further: windows that are read beside the policy's own.
 
     Yields:
         Which rows (K,) of a decision count, the samples (K,) that they belong to, and the decision.
@@ -50,7 +51,7 @@ def decided_in_order(
         for step in range(int(length.max())):
             index = first + np.minimum(step, length - 1)
             batch = SampleBatch(np.zeros_like(index), index, torch.from_numpy(index))
-            decision, state = decide(collate(mixture, actor.windows, batch).context, state)
+            decision, state = decide(collate(mixture, (*actor.windows, *further), batch).context, state)
             rows = np.flatnonzero(step < length)
             yield rows, index[rows], decision
 
