@@ -23,93 +23,36 @@ from pathlib import Path
 from typing import Any
 
 from commands import REMEDY, alone_with, as_word, exit_code_of, tempovla
-from dot_plot import draw_rates
+from driving_arms import (
+    ARMS,
+    BASE,
+    BROKEN,
+    CONFIG,
+    DEAF,
+    EXPERT,
+    FIGURES,
+    FUSED,
+    OPEN_LOOP,
+    OTHER_ROUTES,
+    PLAYS,
+    SEEN,
+    TOKENS_CONFIG,
+    WHERE,
+    Record,
+)
+from driving_printed import (
+    draw,
+    print_infractions,
+    print_losses,
+    print_open_loop,
+    print_pairs,
+    print_rates,
+    print_recognised,
+)
 from tempovla.env.driving.config import DrivingConfig
 from tempovla.env.seeding import episode_seed
-from tempovla.rollout.metrics import SuccessRate
-from tempovla.rollout.paired import PairedOutcomes, PairedReturns
 from tempovla.storage.json_files import read_json
 from tempovla.storage.whole import write_text
-
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-CONFIG, TOKENS_CONFIG = CONFIGS / "driving_city.yaml", CONFIGS / "driving_city_tokens.yaml"
-BLIND, ALL, NO_DROPOUT = "blind", "all sensors", "all, no dropout"
-PAST = {"model.temporal.encoder_type": "lstm", "training.batch_size": 2}
-"""Sequences of eight frames, which are as many frames a step as the others have."""
-BASE = "base"
-"""Among the settings of a policy: the name of another one whose weights it starts from."""
-LONGER = {BASE: "LiDAR", "model.sensors": ["lidar"], "training.train_steps": 1500, "training.learning_rate": 3e-4}
-ARMS: dict[str, dict[str, Any]] = {
-    BLIND: {"model.sensors": []},
-    "radar + IMU": {"model.sensors": ["radar", "imu"]},
-    "LiDAR": {"model.sensors": ["lidar"]},
-    "LiDAR, with the past": {"model.sensors": ["lidar"]} | PAST,
-    "LiDAR, longer": LONGER,
-    "LiDAR, longer, with the past": LONGER | PAST,
-    "cameras": {"model.sensors": ["cameras"]},
-    ALL: {},
-    NO_DROPOUT: {"model.modality_dropout": 0.0},
-    "all, with the past": PAST,
-    "all, trajectories alone": {"model.occupancy_weight": 0, "model.road_weight": 0, "model.light_weight": 0}
-    | {"model.brake_threshold": 0},
-    "cross-modal fusion": {"model.fusion": "cross_modal"},
-    "hierarchical fusion": {"model.fusion": "hierarchical"},
-}
-"""By name, how a policy differs from the config, which is `TOKENS_CONFIG` where tokens are fused."""
-FUSED = (ALL, NO_DROPOUT)
-"""Policies of several sensors, one of which may break."""
-EXPERT = "expert"
-"""The rule-based driver of the demonstrations."""
-
-UNSEEN, DEAF = "unseen town", "wrong turns"
-PLAYS: dict[str, tuple[str, ...]] = {
-    "day": ("--tasks", "day"),
-    "night": ("--tasks", "night"),
-    "fog": ("--tasks", "fog"),
-    UNSEEN: ("--tasks", "day", "--town", "hillcrest"),
-    DEAF: ("--tasks", "day", "--wrong_instruction", "true"),
-}
-INTACT = "nothing broken"
-_ANY = ("--tasks", "day,night,fog")
-BROKEN: dict[str, tuple[str, ...]] = {
-    INTACT: _ANY,
-    "without LiDAR": (*_ANY, "--without", '["lidar"]'),
-    "without radar": (*_ANY, "--without", '["radar"]'),
-    "without front camera": (*_ANY, "--without", '["front"]'),
-    "without cameras": (*_ANY, "--without", '["cameras"]'),
-}
-"""Where one of the sensors is missing; on other routes than `PLAYS`, half as many by task."""
-OTHER_ROUTES = 1000
-"""By how much the seed of these is larger."""
-SEEN = ("day", "night", "fog")
-"""Plays in the town of the demonstrations."""
-WHERE: dict[str, Sequence[str]] = {
-    "seen town": SEEN,
-    "day": ("day",),
-    "night and fog": ("night", "fog"),
-    UNSEEN: (UNSEEN,),
-}
-"""Plays over which policies are compared."""
-PAIRS = (
-    (ALL, BLIND),
-    (ALL, "cameras"),
-    (ALL, "LiDAR"),
-    ("LiDAR, with the past", "LiDAR"),
-    ("LiDAR, longer, with the past", "LiDAR, longer"),
-    ("all, with the past", ALL),
-    ("all, trajectories alone", ALL),
-    (NO_DROPOUT, ALL),
-    ("cross-modal fusion", ALL),
-    ("hierarchical fusion", ALL),
-)
-FIGURES = ("completion", "driving_score", "pdm_score", "collision", "red_lights", "off_road", "off_route", "timeout")
-"""That are kept of each episode, and shown."""
-OPEN_LOOP = "open loop"
-CONVENTIONS = {"uniad": "UniAD", "stp3": "ST-P3, VAD"}
-"""Of the distances: at the time, and the mean up to it."""
-COLLISIONS = ("collision", "collision_new")
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -232,117 +175,6 @@ class Store:
             write_text(self.path, json.dumps(records, indent=1) + "\n")
 
 
-def rate_cell(record: Record | None) -> str:
-    """The share of routes that were finished with its interval, and the mean driving score."""
-    if record is None:
-        return ""
-    rate = SuccessRate.of([bool(each) for each in record["successes"]])
-    low, high = rate.interval
-    return f"{rate.rate:.0%} [{low:.0%}, {high:.0%}], {mean(record, 'driving_score'):.2f}"
-
-
-def mean(record: Record, figure: str) -> float:
-    """Of one figure over the episodes."""
-    values: list[float] = record["figures"][figure]
-    return sum(values) / len(values)
-
-
-def print_rates(records: Mapping[str, Mapping[str, Record]], names: Sequence[str]) -> None:
-    """The table of routes, in Markdown."""
-    print(f"\n| policy | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
-    for arm, found in records.items():
-        cells = [rate_cell(found.get(name)) for name in names]
-        if any(cells):
-            print(f"| {arm} | {' | '.join(cells)} |")
-
-
-def print_infractions(records: Mapping[str, Mapping[str, Record]], names: Sequence[str]) -> None:
-    """The table of what went wrong by an episode, over all of these drives, in Markdown."""
-    print(f"\n| policy | {' | '.join(FIGURES)} |\n|---|{'---:|' * len(FIGURES)}")
-    for arm, found in records.items():
-        there = [found[name] for name in names if name in found]
-        if there:
-            means = [sum(mean(each, figure) for each in there) / len(there) for figure in FIGURES]
-            print(f"| {arm} | {' | '.join(f'{value:.2f}' for value in means)} |")
-
-
-def print_pairs(records: Mapping[str, Mapping[str, Record]], plays: Mapping[str, Sequence[str]]) -> None:
-    """Policies beside others on the same routes, in Markdown: McNemar's exact test, and flipped signs of scores."""
-    print("\n| policy | against | where | routes | finished | driving score |\n|---|---|---|---:|---:|---:|")
-    for first, second in PAIRS:
-        for where, names in plays.items():
-            shared = [n for n in names if n in records.get(first, {}) and n in records.get(second, {})]
-            if shared:
-                pair = records[second], records[first]
-                flags = [list(zip(*(each[n]["successes"] for each in pair), strict=True)) for n in shared]
-                scores = [
-                    list(zip(*(each[n]["figures"]["driving_score"] for each in pair), strict=True)) for n in shared
-                ]
-                outcomes = PairedOutcomes.of([(bool(a), bool(b)) for each in flags for a, b in each])
-                returns = PairedReturns.of(*scores)
-                print(
-                    f"| {first} | {second} | {where} | {outcomes.pairs} | {100 * outcomes.difference:+.0f} points, "
-                    f"p = {outcomes.p_value:.2g} | {returns.difference:+.2f}, p = {returns.p_value:.2g} |"
-                )
-
-
-def print_losses(records: Mapping[str, Mapping[str, Record]]) -> None:
-    """What a policy loses without a sensor, on the same routes, in Markdown."""
-    print("\n| policy | broken | finished | driving score |\n|---|---|---:|---:|")
-    for arm in FUSED:
-        found = records.get(arm, {})
-        for name in BROKEN:
-            if name == INTACT or not {INTACT, name} <= set(found):
-                continue
-            pairs = list(zip(found[INTACT]["successes"], found[name]["successes"], strict=True))
-            outcomes = PairedOutcomes.of([(bool(a), bool(b)) for a, b in pairs])
-            scores = [found[each]["figures"]["driving_score"] for each in (INTACT, name)]
-            returns = PairedReturns.of(list(zip(*scores, strict=True)))
-            print(
-                f"| {arm} | {name} | {100 * outcomes.difference:+.0f} points, p = {outcomes.p_value:.2g} | "
-                f"{returns.difference:+.2f}, p = {returns.p_value:.2g} |"
-            )
-
-
-def print_open_loop(records: Mapping[str, Mapping[str, Record]]) -> None:
-    """The distances from recorded trajectories under both conventions, behind rows that see nothing, in Markdown."""
-    measured = {arm: found[OPEN_LOOP]["rows"] for arm, found in records.items() if OPEN_LOOP in found}
-    if not measured:
-        return
-    columns = [(convention, time) for convention in CONVENTIONS for time in ("1", "2", "3", "mean")]
-    head = [f"{CONVENTIONS[convention]}, {time}{'' if time == 'mean' else ' s'}" for convention, time in columns]
-    print(f"\n| open loop [m] | {' | '.join(head)} | collisions, 3 s | new ones |\n|---|{'---:|' * (len(head) + 2)}")
-    first = next(iter(measured.values()))
-    rows = {name: row for name, row in first.items() if name != "policy"} | {
-        arm: found["policy"] for arm, found in measured.items()
-    }
-    for name, row in rows.items():
-        told = [row["l2"][convention][time]["mean"] for convention, time in columns]
-        rates = [row[kind]["uniad"]["3"]["mean"] if kind in row else None for kind in COLLISIONS]
-        cells = ["" if value is None else f"{value:.2f}" for value in told]
-        cells += ["" if value is None else f"{value:.1%}" for value in rates]
-        print(f"| {name} | {' | '.join(cells)} |")
-
-
-def draw(records: Mapping[str, Mapping[str, Record]], path: Path) -> None:
-    """Draw the rates of those that drove everywhere.
-
-    Raises:
-        ValueError: if there are none.
-    """
-    plays = [play for play in PLAYS if play != DEAF]
-    rates = {
-        arm: {play: SuccessRate.of([bool(each) for each in found[play]["successes"]]) for play in plays}
-        for arm, found in records.items()
-        if set(plays) <= set(found)
-    }
-    if not rates:
-        raise ValueError(f"--picture={path}: no policy has driven {', '.join(plays)}; run one first")
-    rows = {arm: {play: {"success": rate.rate, "ci95": rate.interval} for play, rate in found.items()}
-            for arm, found in rates.items()}  # fmt: skip
-    draw_rates(rows, str(path), baselines=(EXPERT, BLIND))
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing, and print the tables.
 
@@ -385,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             store.add(name, play, run.compare() if play == OPEN_LOOP else run.drive(play, plays[play], episodes, seed))
     records = store.records
     print_open_loop(records)
+    print_recognised(records)
     print_rates(records, list(PLAYS))
     print_rates(records, list(BROKEN))
     print_infractions(records, SEEN)
