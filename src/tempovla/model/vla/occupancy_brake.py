@@ -74,7 +74,7 @@ class OccupancyBrake:
 
     def _risk(self, poses: Tensor, probability: Tensor) -> Tensor:
         """The largest probability (B, S) of the cells that the car comes to, at the moments when it is there."""
-        rows, shares, horizon, _ = poses.shape
+        horizon = poses.shape[2]
         along = torch.linspace(FROM_M, TO_M, _ALONG, device=poses.device, dtype=poses.dtype)
         across = torch.linspace(-HALF_WIDTH_M, HALF_WIDTH_M, _ACROSS, device=poses.device, dtype=poses.dtype)
         x, y = (each.reshape(-1) for each in torch.meshgrid(along, across, indexing="ij"))
@@ -82,9 +82,9 @@ class OccupancyBrake:
         row, column = self.grid.to_grid(poses[..., 0:1] + ahead, poses[..., 1:2] + left)
         places = torch.stack([2 * column / self.grid.columns - 1, 2 * row / self.grid.rows - 1], dim=-1)
         found = F.grid_sample(
-            probability.to(poses.dtype), places.view(rows, shares, -1, 2), align_corners=False, padding_mode="zeros"
+            probability.to(poses.dtype), places.flatten(2, 3), align_corners=False, padding_mode="zeros"
         )
-        found = found.view(rows, len(self.times_s), shares, horizon, -1).amax(dim=-1)
+        found = found.unflatten(3, (horizon, len(x))).amax(dim=-1)
         when = self._when(horizon).to(poses.device)
         return torch.where(when[:, None], found, 0.0).amax(dim=(1, 3))
 

@@ -105,6 +105,7 @@ def test_rows_do_not_notice_each_other():
     both = brake()(plan().expand(2, -1, -1), maps)
     assert torch.equal(both[:1], plan())
     assert torch.equal(both[1:], brake()(plan(), maps[1:]))
+    assert brake()(plan()[:0], maps[:0]).shape == (0, 6, 3)
 
 
 def test_a_policy_brakes_for_what_it_sees():
