@@ -249,8 +249,8 @@ def check_bundle(bundle: Bundle) -> None:
         )
     if bundle.policy == "driving":
         raise ValueError(
-            "policy 'driving' cannot be exported yet: graphs take no points of sensors, and no calibrations that differ "
-            f"by car; policies {EXPORTABLE} can"
+            "policy 'driving' cannot be exported yet: graphs take neither points of sensors nor calibrations of "
+            f"cameras; policies {EXPORTABLE} can"
         )
     seen = [window for window in bundle.windows if window.key != ACTION_KEY]
     past = sorted({window.key for window in seen if min(window.offsets) < 0})
