@@ -129,6 +129,15 @@ class Run:
         return read_json(results, remedy="remove it, and run this again")["open_loop"]
 
 
+def drives_of(play: str, options: argparse.Namespace) -> tuple[int, int, int]:
+    """How many episodes of each task a play has, the seed of its routes, and how many routes these are."""
+    episodes, seed = options.episodes, options.eval_seed
+    if play in BROKEN:
+        episodes, seed = max(1, episodes // 2), seed + OTHER_ROUTES
+    tasks = (PLAYS | BROKEN).get(play, ("--tasks", ""))[1].split(",")
+    return episodes, seed, episodes * len(tasks)
+
+
 def record_of(episodes: Sequence[tuple[bool, Mapping[str, float]]]) -> Record:
     """What is kept of episodes, each with whether its route was finished, and its figures."""
     return {
@@ -154,6 +163,10 @@ def drive_expert(play: Sequence[str], episodes: int, seed: int) -> Record:
     return record_of(driven)
 
 
+ASKED = "asked"
+"""Where the file says with which options it was begun."""
+
+
 class Store:
     """What was measured, in one JSON file that is written after each evaluation."""
 
@@ -162,17 +175,65 @@ class Store:
 
     @property
     def records(self) -> dict[str, dict[str, Record]]:
-        """By arm, the driver of the demonstrations first, and by what it drove."""
-        found: dict[str, dict[str, Record]] = read_json(self.path, remedy=REMEDY) if self.path.exists() else {}
+        """By arm, the driver of the demonstrations first, and by what it drove.
+
+        Raises:
+            ValueError: if the file holds something else.
+        """
+        found = {name: each for name, each in self._read().items() if name != ASKED}
         order = [name for name in (EXPERT, *ARMS) if name in found]
         return {name: found[name] for name in dict.fromkeys((*order, *found))}
+
+    def holds(self, arm: str, name: str, routes: int) -> bool:
+        """Return whether something was measured.
+
+        Args:
+            arm: of the policy.
+            name: of what it drove.
+            routes: number of routes that are asked for; of other numbers no pairs can be made.
+
+        Raises:
+            ValueError: if as many routes were not driven.
+        """
+        record = self.records.get(arm, {}).get(name)
+        if record is not None and name != OPEN_LOOP and len(record["successes"]) != routes:
+            raise ValueError(
+                f"{self.path}: {arm!r} drove {len(record['successes'])} routes of {name!r}, but --episodes asks for "
+                f"{routes}; give the --episodes that the file was begun with, or another --json"
+            )
+        return record is not None
 
     def add(self, arm: str, name: str, record: Record) -> None:
         """Add a record, and write the file."""
         with alone_with(self.path):
-            records = self.records
-            records.setdefault(arm, {})[name] = record
-            write_text(self.path, json.dumps(records, indent=1) + "\n")
+            found = self._read()
+            found.setdefault(arm, {})[name] = record
+            self._write(found)
+
+    def begin(self, asked: Mapping[str, int | None]) -> None:
+        """Note with which options the figures are measured, or see that the file was begun with the same.
+
+        Raises:
+            ValueError: if it was begun with others.
+        """
+        with alone_with(self.path):
+            found = self._read()
+            for name, value in found.setdefault(ASKED, dict(asked)).items():
+                if asked[name] != value:
+                    raise ValueError(
+                        f"{self.path}: was begun with {name} {value}, and not {asked[name]}; give that, or another "
+                        "--json and --out"
+                    )
+            self._write(found)
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = read_json(self.path, remedy=REMEDY) if self.path.exists() else {}
+        if not all(isinstance(each, dict) for each in found.values()):
+            raise ValueError(f"{self.path}: holds no figures of policies; {REMEDY}")
+        return found
+
+    def _write(self, found: Mapping[str, Mapping[str, Any]]) -> None:
+        write_text(self.path, json.dumps(found, indent=1) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -200,20 +261,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ValueError(f"--arms: {name!r} is no policy; choose from {'; '.join(ARMS)}, separated by semicolons")
     if not options.show and (options.data is None or options.out is None):
         raise ValueError("--data and --out are needed to run policies; give both, or --show what there is")
+    if options.episodes < 1:
+        raise ValueError(f"--episodes={options.episodes} must be at least 1")
     store = Store(options.json)
+    if not options.show:
+        store.begin({"seed": options.seed, "steps": options.steps, "eval-seed": options.eval_seed})
     for play, words in {} if options.show else PLAYS.items():
-        if play != DEAF and play not in store.records.get(EXPERT, {}):
+        if play != DEAF and not store.holds(EXPERT, play, drives_of(play, options)[2]):
             store.add(EXPERT, play, drive_expert(words, options.episodes, options.eval_seed))
     for name in () if options.show else chosen:
         run = Run(options.out, name, ARMS[name], options.seed, options.num_envs)
         plays = PLAYS | (BROKEN if name in FUSED else {})
-        wanted = [play for play in (OPEN_LOOP, *plays) if play not in store.records.get(name, {})]
+        wanted = [play for play in (OPEN_LOOP, *plays) if not store.holds(name, play, drives_of(play, options)[2])]
         if wanted:
             run.train(options.data, options.steps)
         for play in wanted:
-            episodes, seed = options.episodes, options.eval_seed
-            if play in BROKEN:
-                episodes, seed = max(1, episodes // 2), seed + OTHER_ROUTES
+            episodes, seed, _ = drives_of(play, options)
             store.add(name, play, run.compare() if play == OPEN_LOOP else run.drive(play, plays[play], episodes, seed))
     records = store.records
     print_open_loop(records)

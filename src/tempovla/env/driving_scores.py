@@ -79,7 +79,7 @@ def pdm_score(figures: Mapping[str, float]) -> float:
 def driving_score(figures: Mapping[str, float]) -> float:
     """Return CARLA's driving score in [0, 1]: route completion times the penalty of every infraction.
 
-    CARLA gives it in per cent. Leaving the road and running out of time cost completion alone, as there.
+    CARLA gives it in per cent. Leaving the road or the route, and running out of time, cost completion alone, as there.
 
     Args:
         figures: those of `FIGURES`.

@@ -247,6 +247,11 @@ def check_bundle(bundle: Bundle) -> None:
             "policy 'openvla' cannot be exported: it writes its actions word by word with a language model that keeps "
             f"keys and values; policies {EXPORTABLE} can"
         )
+    if bundle.policy == "driving":
+        raise ValueError(
+            "policy 'driving' cannot be exported yet: graphs take neither points of sensors nor calibrations of "
+            f"cameras; policies {EXPORTABLE} can"
+        )
     seen = [window for window in bundle.windows if window.key != ACTION_KEY]
     past = sorted({window.key for window in seen if min(window.offsets) < 0})
     if past:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.contract.toys import FRONT
@@ -9,7 +11,7 @@ from tests.rounding import tolerance
 from tests.unit.export.bundles import CASES, IMAGE_SHAPES, tiny_bundle
 
 from tempovla.export.comparison import Reference, largest_differences
-from tempovla.export.deployed import DeployedPolicy, Resize
+from tempovla.export.deployed import DeployedPolicy, Resize, check_bundle
 from tempovla.model.vla.vla_model import VLAModel
 from tempovla.transform.image import resize_frames
 
@@ -64,3 +66,8 @@ def test_a_policy_that_remembers_frames_between_its_decisions_is_refused(monkeyp
     monkeypatch.setattr(VLAModel, "frame_stride", 4)
     with pytest.raises(ValueError, match="policy 'vla' cannot be exported: it has a memory of its own"):
         DeployedPolicy(bundle, SHAPES)
+
+
+def test_a_policy_that_drives_is_refused_by_its_name():
+    with pytest.raises(ValueError, match=r"policy 'driving' cannot be exported yet: .* policies 'sagr', 'smolvla'"):
+        check_bundle(replace(tiny_bundle("mlp"), policy="driving"))

@@ -18,7 +18,7 @@ from tempovla.storage.paths import regular_file
 
 LONGEST_MOTION_S = 1.5
 """Annotations further apart tell no velocity, as in nuScenes' own tools; twice as much for the two beside one [s]."""
-MOST_MAP_PIXELS = 1 << 30
+MOST_MAP_PIXELS = 1 << 31
 LEAST_ON_ROAD = 0.5
 """Share of a scene's control steps at which its car is where one can drive; with less, the map may be another one's."""
 EDGE_M = 1.0
@@ -61,22 +61,39 @@ class Boxes:
 class DrivableArea:
     """Where one can drive, in the global frame of a map.
 
+    Maps of cities have up to a billion pixels, and all those of a dataset are kept: eight pixels share a byte.
+
     Attributes:
-        mask: (R, C) bool; the first row is the one with the largest y. As nuScenes' tools have it, the pixel in row r
-            and column c lies around x = c and y = R - r, in pixels.
+        bits: (R, ceil(C / 8)) uint8, as `numpy.packbits` makes them of the mask's rows; the first row is the one with
+            the largest y. As nuScenes' tools have it, the pixel in row r and column c lies around x = c and y = R - r,
+            in pixels.
+        columns: number C of columns of the mask.
         resolution_m: size of a pixel [m].
     """
 
-    mask: NDArray[np.bool_]
+    bits: NDArray[np.uint8]
+    columns: int
     resolution_m: float = MAP_RESOLUTION_M
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> DrivableArea:
+        """Return the area of a mask (R, C)."""
+        return cls(np.packbits(mask, axis=1), mask.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the mask."""
+        return len(self.bits), self.columns
 
     def contains(self, points: ArrayLike) -> NDArray[np.bool_]:
         """Return whether one can drive at points (..., 2) x, y in the global frame [m]; False off the map."""
         places = np.asarray(points, dtype=np.float64) / self.resolution_m
         columns = np.round(places[..., 0]).astype(np.int64)
-        rows = np.round(self.mask.shape[0] - places[..., 1]).astype(np.int64)
-        inside = (rows >= 0) & (rows < self.mask.shape[0]) & (columns >= 0) & (columns < self.mask.shape[1])
-        return inside & self.mask[np.where(inside, rows, 0), np.where(inside, columns, 0)]
+        rows = np.round(self.shape[0] - places[..., 1]).astype(np.int64)
+        inside = (rows >= 0) & (rows < self.shape[0]) & (columns >= 0) & (columns < self.columns)
+        rows, columns = np.where(inside, rows, 0), np.where(inside, columns, 0)
+        drivable = (self.bits[rows, columns // 8] >> (7 - columns % 8)) & 1
+        return inside & drivable.astype(bool)
 
 
 class Annotations:
@@ -144,7 +161,7 @@ def read_drivable(path: Path) -> DrivableArea:
         with PngImagePlugin.PngImageFile(path) as image:  # maps are larger than what Image.open takes for an attack
             if image.width * image.height > MOST_MAP_PIXELS:
                 raise DatasetError(f"{path}: has {image.width} x {image.height} pixels, which no map has; {_REMEDY}")
-            return DrivableArea(np.asarray(image.convert("L")) >= 128)
+            return DrivableArea.of(np.asarray(image.convert("L")) >= 128)
     except (OSError, SyntaxError) as problem:
         raise DatasetError(f"{path}: cannot be decoded as PNG ({problem}); {_REMEDY}") from None
 
@@ -160,9 +177,10 @@ def check_fits(area: DrivableArea, path: Path, places: NDArray[np.float64]) -> N
     Raises:
         DatasetError: if the car leaves the map.
     """
-    extent = np.array(area.mask.shape[::-1]) * area.resolution_m
+    rows, columns = area.shape
+    extent = np.array([columns, rows]) * area.resolution_m
     off = np.flatnonzero(((places < -EDGE_M) | (places > extent + EDGE_M)).any(axis=1))
-    size = f"{path}: has {area.mask.shape[1]} x {area.mask.shape[0]} pixels of {area.resolution_m:g} m"
+    size = f"{path}: has {columns} x {rows} pixels of {area.resolution_m:g} m"
     if len(off):
         x, y = places[off[0]]
         raise DatasetError(

@@ -5,7 +5,6 @@ Files of nuScenes do not tell it, and neither do scenes of earlier collectors: t
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +86,7 @@ def _number(entry: Any, can: CanBus) -> int:
     if entry is None:
         return LIGHT_STATES.index("none")
     state, distance = (entry.get("state"), entry.get("distance_m")) if isinstance(entry, dict) else (None, None)
-    if state not in LIGHT_STATES or not isinstance(distance, int | float) or not math.isfinite(distance):
+    if state not in LIGHT_STATES or not isinstance(distance, int | float) or not are_finite([distance]):
         wanted = f"a state, one of {', '.join(LIGHT_STATES)}, with a distance_m"
         raise _damaged(entry, can, wanted)
     return LIGHT_STATES.index(state if distance <= LIGHT_RANGE_M else "none")

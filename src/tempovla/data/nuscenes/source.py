@@ -191,7 +191,7 @@ class NuScenesSource:
             return None
         path = self._sensors.inside(str(name), "map: filename")
         if name not in self._areas:
-            self._areas = {name: read_drivable(path)}
+            self._areas[name] = read_drivable(path)
         if episode not in self._fitting:
             check_fits(self._areas[name], path, self.ego_poses(episode)[:, :2, 3])
             self._fitting.add(episode)
@@ -266,7 +266,9 @@ class NuScenesSource:
         elif key == ROAD_KEY:
             area = self.drivable(episode)
             if area is not None:
-                value[...], valid[...] = np.stack([road_points(area, motion.poses[step]) for step in steps]), True
+                valid[...] = True
+                for place, step in enumerate(steps.tolist()):
+                    value[place] = road_points(area, motion.poses[step])
         elif key in MOTION_KEYS:
             values, known = _motion_stream(motion, key)
             value[...], valid[...] = values[steps], known[steps]

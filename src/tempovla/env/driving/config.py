@@ -69,7 +69,8 @@ class DrivingConfig(SimulatorDefaults):
             this, too.
         push_rate: share of the control steps at which a burst of one or two pushes begins: the car does not do what it
             is told, but swerves. Experts recover from it, and what was pushed is not for imitation.
-        visible_only: whether the expert knows only those road users that the car's sensors can see.
+        visible_only: whether the expert knows only those road users that the car's sensors can see. What is parked it
+            always knows.
         seconds: length of a collected scene [s].
         sweeps: whether collected scenes hold what the cameras, the LiDAR and the radars measure between key frames, ten
             times a second.

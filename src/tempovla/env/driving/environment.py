@@ -81,8 +81,9 @@ class DrivingEnv(TaskEnv):
     Action: (3,) float32, how the car moves until the next control step half a second later: forward [m], left [m] and
     turn [rad] in the present ego frame. The car does it as far as its limits allow.
 
-    An episode is `terminated` at a collision, where the car is off the road, and, with `terminate_on_success`, at the
-    end of its route; and `truncated` at `max_steps`. The reward of an action is the share of the route that it covers.
+    An episode is `terminated` at a collision, where the car is off the road, where it is more than 30 m from its route,
+    and, with `terminate_on_success`, at the end of its route; and `truncated` at `max_steps`. The reward of an action
+    is the share of the route that it covers.
     The instruction is what the navigator says now.
 
     Traffic runs in a process of its own, so that a process may hold many environments.

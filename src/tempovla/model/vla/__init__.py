@@ -9,10 +9,11 @@ from tempovla.timeline.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tempovla.model.vla.lora_config import LoRAConfig
-    from tempovla.model.vla.multi_sensor_config import BEVTemporalConfig, MultiSensorVLAConfig, OwnSensorConfig
+    from tempovla.model.vla.multi_sensor_config import BEVTemporalConfig, MultiSensorVLAConfig
     from tempovla.model.vla.multi_sensor_vla import MultiSensorVLA, Trajectories
     from tempovla.model.vla.openvla_config import OpenVLAConfig
     from tempovla.model.vla.openvla_wrapper import OpenVLAWrapper
+    from tempovla.model.vla.own_sensor_config import OwnSensorConfig
     from tempovla.model.vla.registry import POLICY_REGISTRY, load_policy
     from tempovla.model.vla.sagr import SAGR
     from tempovla.model.vla.sagr_config import SAGRConfig
@@ -52,10 +53,11 @@ __all__ = [
 
 _MODULES = {
     "lora_config": ("LoRAConfig",),
-    "multi_sensor_config": ("BEVTemporalConfig", "MultiSensorVLAConfig", "OwnSensorConfig"),
+    "multi_sensor_config": ("BEVTemporalConfig", "MultiSensorVLAConfig"),
     "multi_sensor_vla": ("MultiSensorVLA", "Trajectories"),
     "openvla_config": ("OpenVLAConfig",),
     "openvla_wrapper": ("OpenVLAWrapper",),
+    "own_sensor_config": ("OwnSensorConfig",),
     "registry": (
         "POLICY_REGISTRY",
         "load_policy",

@@ -10,6 +10,7 @@ from tempovla.model.action_head.registry import ACTION_HEAD_REGISTRY
 from tempovla.model.fusion.bev_config import LiftConfig
 from tempovla.model.sensor.bev import BEVGridConfig
 from tempovla.model.temporal.core.config import TemporalPartConfig
+from tempovla.model.vla.own_sensor_config import OwnSensorConfig, own_key
 from tempovla.model.vla.token_fusion_config import FUSIONS, FusionKind, TokenFusionConfig
 from tempovla.model.vlm.config import LLMBackboneConfig
 from tempovla.timeline.driving import (
@@ -32,8 +33,7 @@ from tempovla.timeline.driving import (
     ROAD_NAMES,
     STATE_NAMES,
 )
-from tempovla.timeline.keys import ACTION_KEY, OBSERVATION_PREFIX, POSE_KEY, STATE_KEY
-from tempovla.timeline.source import StreamKind
+from tempovla.timeline.keys import ACTION_KEY, POSE_KEY, STATE_KEY
 from tempovla.timeline.streams import StreamSpec
 
 Sensor = Literal["cameras", "lidar", "radar", "imu"]
@@ -50,27 +50,6 @@ POINT_STREAMS: dict[Sensor, tuple[str, tuple[str, ...]]] = {
 """Key and columns of the streams of points, by sensor."""
 _POSE_DIM = len(ACTION_NAMES)
 """A pose has as many numbers as the step from one to the next."""
-
-
-@dataclass(frozen=True)
-class OwnSensorConfig:
-    """A further sensor, whose encoder is registered in `SENSOR_ENCODER_REGISTRY`.
-
-    Attributes:
-        encoder: name of the encoder in the registry.
-        output_dim: width of the features that it gives.
-        kind: kind of the stream.
-        shape: shape of one value of the stream; of points only the last number matters.
-        key: key of the stream; if it is empty, `observation.` and the sensor's name.
-        options: further keywords of the encoder's constructor.
-    """
-
-    encoder: str
-    output_dim: int
-    kind: StreamKind = "state"
-    shape: tuple[int, ...] = ()
-    key: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,12 +219,11 @@ class MultiSensorVLAConfig:
             )
 
     def _check_supervision(self) -> None:
-        if self.depth_weight < 0 or (self.depth_weight and not (self.uses("cameras") and self.lift.kind == "splat")):
+        if self.depth_weight and not (self.uses("cameras") and self.lift.kind == "splat"):
             raise ValueError(
-                f"model.depth_weight={self.depth_weight} must not be negative, and is of cameras with "
-                "model.lift.kind=splat alone; set it to 0"
+                f"model.depth_weight={self.depth_weight} is of cameras with model.lift.kind=splat alone; set it to 0"
             )
-        for name in ("occupancy_weight", "road_weight", "light_weight"):
+        for name in ("depth_weight", "occupancy_weight", "road_weight", "light_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"model.{name}={getattr(self, name)} must be finite, and not negative")
         times = self.occupancy_times
@@ -349,6 +327,13 @@ class MultiSensorVLAConfig:
         return bool(self.mapped) and self.road_weight > 0
 
     @property
+    def without_effect(self) -> dict[str, str]:
+        """By name, those of `control_fields` that a policy with these settings does not read: why, and the remedy."""
+        if not self.brake_threshold or self.learns_occupancy:
+            return {}
+        return {"brake_threshold": "the policy has no bird's eye view, on which it would predict others; leave it out"}
+
+    @property
     def mapped(self) -> tuple[Sensor, ...]:
         """The sensors that are read and seen in the bird's eye view."""
         return tuple(sensor for sensor in MAPPED if sensor in self.sensors and self.fusion == "bev")
@@ -391,10 +376,3 @@ class MultiSensorVLAConfig:
         if self.finds_lights:
             found[LIGHT_KEY] = StreamSpec("state", (len(LIGHT_NAMES),), normalized=False)
         return found
-
-
-def own_key(name: str, own: OwnSensorConfig | None) -> str:
-    """Return the key of the stream of a further sensor."""
-    if own is not None and own.key:
-        return own.key
-    return name if name.startswith(OBSERVATION_PREFIX) else OBSERVATION_PREFIX + name

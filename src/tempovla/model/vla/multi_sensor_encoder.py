@@ -23,7 +23,8 @@ from tempovla.model.sensor.imu_encoder import IMUEncoder
 from tempovla.model.sensor.pillars import PillarEncoder
 from tempovla.model.sensor.radar_encoder import RadarPillars
 from tempovla.model.vla.light_head import NUM_STATES, FrontView, LightHead, evidence
-from tempovla.model.vla.multi_sensor_config import POINT_STREAMS, MultiSensorVLAConfig, own_key
+from tempovla.model.vla.multi_sensor_config import POINT_STREAMS, MultiSensorVLAConfig
+from tempovla.model.vla.own_sensor_config import own_key
 from tempovla.model.vla.token_fusion import TokenFusion, TokenSet, points_of_now
 from tempovla.timeline import Context, LossTerm, Track
 from tempovla.timeline.driving import LIDAR_NAMES, STATE_NAMES

@@ -19,10 +19,11 @@ from tempovla.model.layers.stacks import outermost_layers
 from tempovla.model.vla.bev_history import BEVHistory
 from tempovla.model.vla.driving_supervision import DrivingSupervision
 from tempovla.model.vla.frame_history import FrameHistory, FrameMemory
-from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig, own_key
+from tempovla.model.vla.multi_sensor_config import MultiSensorVLAConfig
 from tempovla.model.vla.multi_sensor_encoder import MultiSensorEncoder, Seen
 from tempovla.model.vla.noise_state import NoiseState
 from tempovla.model.vla.occupancy_brake import OccupancyBrake
+from tempovla.model.vla.own_sensor_config import own_key
 from tempovla.model.vla.saved_policy import SavedPolicy
 from tempovla.model.vla.sensor_encoders import build_sensor_encoders
 from tempovla.model.vla.token_history import TokenHistory
@@ -230,7 +231,8 @@ class MultiSensorVLA(SavedPolicy):
     def trajectories(self, context: Context, state: MultiSensorState) -> tuple[Trajectories, MultiSensorState]:
         """Return all trajectories that the policy predicts with their probabilities, and the state that `act` returns.
 
-        A head without modes predicts one trajectory, which is that of `act`.
+        A head without modes predicts one trajectory, which is that of `act`. Modes are returned as they are predicted:
+        `act` drives the most probable one after it has given way (`brake_threshold`) and was smoothed (`smooth_plan`).
         """
         if not isinstance(self.action_head, ModesActionHead):
             chunk, after = self.act(context, state)

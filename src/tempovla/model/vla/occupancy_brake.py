@@ -18,6 +18,8 @@ SHIFTS_M, SHIFTED_OVER_M = (0.0, 0.4, 0.8, -0.4), 6.0
 FROM_M, TO_M, HALF_WIDTH_M = 0.5, 3.9, 0.9
 """The part of the car that must not meet anybody, in its frame, whose origin is the rear axle: its front, and half a
 metre more. Whoever comes from behind keeps its own distance."""
+KNOWN_S = 0.5
+"""How long after the last moment that is predicted what is predicted there counts [s]."""
 _ALONG, _ACROSS = 8, 5
 """Places of this part that are looked at."""
 
@@ -35,9 +37,17 @@ class OccupancyBrake:
         times_s: moments from now on of which it is predicted [s], T of them.
         rate_hz: rate of the waypoints [Hz].
         threshold: probability from which on a cell counts as covered.
+
+    Raises:
+        ValueError: if the first waypoint is later than all that is predicted.
     """
 
     def __init__(self, grid: BEVGridConfig, times_s: Sequence[float], rate_hz: float, threshold: float) -> None:
+        if 1 / rate_hz > max(times_s) + KNOWN_S:
+            raise ValueError(
+                f"waypoints at model.rate_hz={rate_hz} are later than model.occupancy_times={list(times_s)}, so that "
+                "model.brake_threshold would have no effect; set it to 0, or let later times be learned"
+            )
         self.grid, self.times_s, self.rate_hz, self.threshold = grid, tuple(times_s), rate_hz, threshold
 
     def __call__(self, waypoints: Tensor, probability: Tensor) -> Tensor:
@@ -64,7 +74,7 @@ class OccupancyBrake:
 
     def _risk(self, poses: Tensor, probability: Tensor) -> Tensor:
         """The largest probability (B, S) of the cells that the car comes to, at the moments when it is there."""
-        rows, shares, horizon, _ = poses.shape
+        horizon = poses.shape[2]
         along = torch.linspace(FROM_M, TO_M, _ALONG, device=poses.device, dtype=poses.dtype)
         across = torch.linspace(-HALF_WIDTH_M, HALF_WIDTH_M, _ACROSS, device=poses.device, dtype=poses.dtype)
         x, y = (each.reshape(-1) for each in torch.meshgrid(along, across, indexing="ij"))
@@ -72,18 +82,18 @@ class OccupancyBrake:
         row, column = self.grid.to_grid(poses[..., 0:1] + ahead, poses[..., 1:2] + left)
         places = torch.stack([2 * column / self.grid.columns - 1, 2 * row / self.grid.rows - 1], dim=-1)
         found = F.grid_sample(
-            probability.to(poses.dtype), places.view(rows, shares, -1, 2), align_corners=False, padding_mode="zeros"
+            probability.to(poses.dtype), places.flatten(2, 3), align_corners=False, padding_mode="zeros"
         )
-        found = found.view(rows, len(self.times_s), shares, horizon, -1).amax(dim=-1)
+        found = found.unflatten(3, (horizon, len(x))).amax(dim=-1)
         when = self._when(horizon).to(poses.device)
         return torch.where(when[:, None], found, 0.0).amax(dim=(1, 3))
 
     def _when(self, horizon: int) -> Tensor:
         """Which of the moments (T, H) bool count for each waypoint: the last one until then, and the first one after.
 
-        Of waypoints later than half a second after the last moment nothing is known.
+        Of waypoints later than `KNOWN_S` after the last moment nothing is known.
         """
-        times, known_s = sorted(self.times_s), max(self.times_s) + 0.5
+        times, known_s = sorted(self.times_s), max(self.times_s) + KNOWN_S
         told = torch.zeros(len(times), horizon, dtype=torch.bool)
         for step in range(horizon):
             time = (step + 1) / self.rate_hz

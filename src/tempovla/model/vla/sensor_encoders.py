@@ -10,7 +10,7 @@ from tempovla.timeline.lazy import LazyRegistry
 if TYPE_CHECKING:
     from torch import nn
 
-    from tempovla.model.vla.multi_sensor_config import OwnSensorConfig
+    from tempovla.model.vla.own_sensor_config import OwnSensorConfig
 
 SENSOR_ENCODER_REGISTRY: LazyRegistry[type[nn.Module]] = LazyRegistry(
     {

@@ -15,6 +15,7 @@ from tempovla.data.joined import JoinedSource
 from tempovla.data.loader import LoaderConfig, SampleLoader, read_windows
 from tempovla.data.memory import preload
 from tempovla.data.mixture import Mixture
+from tempovla.data.nuscenes.around import DrivableArea
 from tempovla.data.nuscenes.layout import LIDAR_CHANNEL, RADAR_CHANNELS
 from tempovla.data.nuscenes.options import NuScenesOptions
 from tempovla.data.nuscenes.poses import inverse, move_points, pose_matrices
@@ -118,6 +119,15 @@ def test_poses_lead_to_the_map(jittered: NuScenesSource):
     assert area.contains(jittered.ego_poses(0)[:, :2, 3]).all()
     outside = [[100.0, 79.0], [100.0, 161.0], [-1.0, 100.0], [260.0, 100.0], [1e9, -1e9]]
     assert not area.contains(outside).any()
+
+
+def test_every_pixel_of_a_map_is_found_where_it_lies():
+    mask = np.random.default_rng(0).random((5, 19)) < 0.5
+    area = DrivableArea.of(mask)
+    rows, columns = np.indices(mask.shape)
+    places = np.stack([columns, len(mask) - rows], axis=-1) * area.resolution_m
+    assert (area.contains(places) == mask).all()
+    assert area.shape == mask.shape
 
 
 def test_a_batch_is_what_single_reads_give(jittered: NuScenesSource):

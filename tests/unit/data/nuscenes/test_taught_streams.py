@@ -95,6 +95,7 @@ def test_the_road_is_where_the_map_is_drivable_in_the_frame_of_each_step(jittere
         places = np.column_stack([found, np.zeros(len(found))]) @ poses[step][:3, :3].T + poses[step][:3, 3]
         assert area.contains(places[:, :2]).all()
     assert len(jittered.timestamps(0, ROAD_KEY)) == 5
+    assert jittered.read(0, ROAD_KEY, []).value.shape == (0, ROAD_SQUARES, 2)
 
 
 def test_without_a_map_there_is_no_road(folder: Path, edit: Callable):
@@ -155,6 +156,7 @@ def test_without_places_of_heads_there_is_no_such_stream(folder: Path):
         (LIGHTS[:2], "has 2 entries, but the scene has 3 key frames"),
         ([*LIGHTS[:2], {"state": "blue", "distance_m": 1.0}], r"next_light.json: holds .*blue.*none, red, yellow"),
         ([*LIGHTS[:2], {"state": "red"}], "with a distance_m"),
+        ([*LIGHTS[:2], {"state": "red", "distance_m": 10**400}], "with a distance_m"),
         ([*LIGHTS[:2], "red"], "and not a state"),
         ([*LIGHTS[:2], {**LIGHTS[2], "heads": [[1.0, 2.0]]}], "and not heads, a list of places"),
         ([*LIGHTS[:2], {**LIGHTS[2], "heads": [[1.0, 2.0, float("inf")]]}], "and not heads, a list of places"),

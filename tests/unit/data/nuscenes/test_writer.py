@@ -122,6 +122,8 @@ def test_another_town_is_another_map(tmp_path: Path):
     source = open_nuscenes(tmp_path)
     areas = [source.drivable(episode).contains([[100.0, 50.0], [100.0, 150.0]]).tolist() for episode in range(2)]
     assert areas == [[False, True], [True, False]]
+    kept = [source.drivable(episode) for episode in range(2)]
+    assert all(source.drivable(episode) is kept[episode] for episode in (1, 0))  # shuffled samples decode no map again
 
 
 def test_a_scene_that_is_discarded_or_left_leaves_nothing(tmp_path: Path):

@@ -270,6 +270,8 @@ def test_past_words_are_asked_for_sequences_only():
         ({"image_size": (0, 4)}, r"model.image_size=\[0, 4\]"),
         ({"rate_hz": 0.0}, "model.rate_hz=0"),
         ({"forward_weight": 0.0}, "model.forward_weight=0.0 must be greater than 0"),
+        ({"depth_weight": float("nan")}, "model.depth_weight=nan must be finite, and not negative"),
+        ({"depth_weight": 1.0, "sensors": ("lidar",)}, "model.depth_weight=1.0 is of cameras with model.lift.kind"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(fields, message):

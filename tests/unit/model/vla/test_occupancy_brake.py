@@ -105,6 +105,7 @@ def test_rows_do_not_notice_each_other():
     both = brake()(plan().expand(2, -1, -1), maps)
     assert torch.equal(both[:1], plan())
     assert torch.equal(both[1:], brake()(plan(), maps[1:]))
+    assert brake()(plan()[:0], maps[:0]).shape == (0, 6, 3)
 
 
 def test_a_policy_brakes_for_what_it_sees():
@@ -131,3 +132,15 @@ def test_without_predictions_of_others_it_is_refused():
     for settings in ({"brake_threshold": 0.5}, {"brake_threshold": 1.0, "occupancy_weight": 1.0}):
         with pytest.raises(ValueError, match=r"model\.brake_threshold"):
             MultiSensorVLAConfig(**settings)
+
+
+def test_a_threshold_for_a_policy_without_a_view_is_told_to_have_no_effect():
+    for settings, names in (({"sensors": ("imu",)}, {"brake_threshold"}), ({}, set())):
+        config = MultiSensorVLAConfig(occupancy_weight=1.0, brake_threshold=0.5, **settings)
+        assert set(config.without_effect) == names
+    assert not MultiSensorVLAConfig(sensors=(), occupancy_weight=1.0).without_effect
+
+
+def test_waypoints_of_which_nothing_is_predicted_are_refused():
+    with pytest.raises(ValueError, match=r"model\.rate_hz=0\.5 .* model\.occupancy_times=\[0\.0, 1\.0\]"):
+        OccupancyBrake(GRID, TIMES, 0.5, 0.5)
