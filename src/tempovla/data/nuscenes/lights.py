@@ -35,7 +35,7 @@ class Lights:
     Attributes:
         states: (L, 1) at each control step, as a number of `LIGHT_STATES`.
         heads: (L, `MOST_HEADS`, 3) in the ego frame of each control step [m], with NaN behind those that show the
-            light; None where the file does not tell them.
+            light; None where the file does not tell those of every light.
     """
 
     states: NDArray[np.float32]
@@ -72,9 +72,9 @@ def read_lights(can: CanBus, scene: Scene, motion: Motion) -> Lights | None:
     numbers = np.array([_number(entry, can) for entry in told], np.float32)
     newest = np.searchsorted(scene.times_us, motion.steps_us, side="right") - 1
     states = numbers[newest][:, None]
-    if not has_heads(can):
-        return Lights(states, None)
     places = [_places(entry, can) for entry in told]
+    if any(entry is not None and "heads" not in entry for entry in told):
+        return Lights(states, None)
     heads = []
     for step, frame in enumerate(newest.tolist()):
         shown = places[frame] if states[step, 0] else np.zeros((0, len(HEAD_NAMES)))

@@ -216,13 +216,17 @@ class MultiSensorVLA(SavedPolicy):
     def act(self, context: Context, state: MultiSensorState) -> tuple[ActionChunk, MultiSensorState]:
         """Return a trajectory as a chunk of normalised waypoints (B, H, 3)."""
         seed, noise = state.noise.decide(context.first)
-        features, bev, memory = self._decided(context, state.memory)
+        context = replace(context, past={})
+        seen, view, memory = self._seen(context, state.memory)
+        features = self._features(seen, view, context)
         numbers = self.action_head.random_numbers(seed)
         chunk = self.action_head.sample_with(features, numbers).view(context.batch_size, self.horizon, -1)
         chunk = chunk / self._scale(chunk)
-        if self.brake is not None and self.supervision.occupancy is not None and bev is not None:
-            rate, probability = self.config.rate_hz, self.supervision.occupancy(bev).sigmoid()
-            chunk = normalized_poses(self.brake(metric_waypoints(chunk, rate), probability), rate)
+        occupancy = self.supervision.occupancy
+        if self.brake is not None and occupancy is not None and seen.bev is not None and view is not None:
+            rate, probability = self.config.rate_hz, occupancy(view).sigmoid()
+            braked = normalized_poses(self.brake(metric_waypoints(chunk, rate), probability), rate)
+            chunk = torch.where(seen.mapped[:, None, None], braked, chunk)  # a view of no sensor tells nothing
         if self.config.smooth_plan:
             chunk = self._smooth(chunk, context)
         return ActionChunk.of(chunk, range(self.horizon)), MultiSensorState(noise, memory)
@@ -239,7 +243,9 @@ class MultiSensorVLA(SavedPolicy):
             waypoints = metric_waypoints(chunk.value, self.config.rate_hz)[:, None]
             return Trajectories(waypoints, torch.ones_like(waypoints[:, :, 0, 0])), after
         _, noise = state.noise.decide(context.first)
-        features, _, memory = self._decided(context, state.memory)
+        context = replace(context, past={})
+        seen, view, memory = self._seen(context, state.memory)
+        features = self._features(seen, view, context)
         chunks, probability = self.action_head.modes(features)
         waypoints = metric_waypoints(chunks / self._scale(chunks), self.config.rate_hz)
         return Trajectories(waypoints, probability), MultiSensorState(noise, memory)
@@ -273,14 +279,6 @@ class MultiSensorVLA(SavedPolicy):
         """What a temporal encoder reads of a frame: the bird's eye view, or the fused tokens (B, L, D)."""
         fusion = self.encoder.token_fusion
         return seen.bev if fusion is None else seen.tokens[:, : fusion.num_tokens]
-
-    def _decided(
-        self, context: Context, memory: FrameMemory | None
-    ) -> tuple[Tensor, Tensor | None, FrameMemory | None]:
-        """Features (B, F) of now, the bird's eye view that they follow from, and the memory with the present frame."""
-        context = replace(context, past={})
-        seen, view, memory = self._seen(context, memory)
-        return self._features(seen, view, context), None if seen.bev is None else view, memory
 
     def _seen(self, context: Context, memory: FrameMemory | None) -> tuple[Seen, Tensor | None, FrameMemory | None]:
         """What the sensors tell now, the view of it with the past, and the memory with the present frame."""

@@ -91,13 +91,13 @@ class OccupancyBrake:
     def _when(self, horizon: int) -> Tensor:
         """Which of the moments (T, H) bool count for each waypoint: the last one until then, and the first one after.
 
-        Of waypoints later than `KNOWN_S` after the last moment nothing is known.
+        Nothing is known of waypoints more than `KNOWN_S` after the last moment, or before the first one.
         """
         times, known_s = sorted(self.times_s), max(self.times_s) + KNOWN_S
         told = torch.zeros(len(times), horizon, dtype=torch.bool)
         for step in range(horizon):
             time = (step + 1) / self.rate_hz
-            if time > known_s:
+            if not times[0] - KNOWN_S <= time <= known_s:
                 continue
             last = max((each for each in times if each <= time), default=None)
             next_one = min((each for each in times if each >= time), default=None)

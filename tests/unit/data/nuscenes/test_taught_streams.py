@@ -143,6 +143,17 @@ def test_the_heads_of_a_light_are_in_the_frame_of_each_step(folder: Path):
     assert np.isnan(value[2]).all()  # that light is too far away to count
 
 
+def test_where_no_light_is_all_heads_are_known_and_where_one_lacks_its_places_none(tmp_path: Path):
+    root = write(tmp_path / "two", (3, 2), KEY_FRAMES)
+    add_lights(root, NAMES[0], [{**light, "heads": [[110.0, 105.0, 5.2]]} for light in LIGHTS])
+    add_lights(root, NAMES[1], [None, None])
+    value, valid = open_nuscenes(root).read(1, HEADS_KEY, range(2))
+    assert valid.all()
+    assert np.isnan(value).all()
+    add_lights(root, NAMES[1], [None, LIGHTS[0]])
+    assert not open_nuscenes(root).read(1, HEADS_KEY, range(2)).valid.any()
+
+
 def test_without_places_of_heads_there_is_no_such_stream(folder: Path):
     add_lights(folder, NAMES[0], LIGHTS)
     source = open_nuscenes(folder)

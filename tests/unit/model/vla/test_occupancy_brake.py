@@ -128,6 +128,29 @@ def test_a_policy_brakes_for_what_it_sees():
     torch.testing.assert_close(halted[:, :, 0], stands)
 
 
+def test_a_policy_without_any_sensor_brakes_for_nothing():
+    case = POLICIES["driving-taught"]
+    policy = case.build()
+    sample = laws.random_sample(training_windows(policy), case.shapes, rows=3, body=case.body)
+    cameras = [key for key in sample.context.now if key.startswith("observation.images.")]
+    now = dict(sample.context.now)
+    for key in cameras:  # those of the second row do not work
+        now[key] = replace(now[key], valid=torch.tensor([[True], [False], [True]]))
+    assert policy.supervision.occupancy is not None
+    torch.nn.init.constant_(policy.supervision.occupancy.layers[-1].bias, 9.0)  # it sees others everywhere
+    with torch.no_grad():
+        braked = policy.act(replace(sample.context, now=now), policy.initial_state(3))[0].value
+        policy.brake = None
+        plain = policy.act(replace(sample.context, now=now), policy.initial_state(3))[0].value
+    assert torch.equal(braked[1], plain[1])
+    assert not torch.equal(braked[0], plain[0])
+
+
+def test_waypoints_long_before_the_first_moment_are_not_judged():
+    late = OccupancyBrake(GRID, (2.0,), 2.0, 0.5)
+    assert late._when(6).tolist() == [[False, False, True, True, True, False]]
+
+
 def test_without_predictions_of_others_it_is_refused():
     for settings in ({"brake_threshold": 0.5}, {"brake_threshold": 1.0, "occupancy_weight": 1.0}):
         with pytest.raises(ValueError, match=r"model\.brake_threshold"):
