@@ -5,18 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
-from tempovla.timeline.driving import BOXES_KEY, HEADS_KEY, LIGHT_KEY, ROAD_KEY
+from tempovla.timeline.driving import BOXES_KEY, HEADS_KEY, IMU_KEY, LIDAR_KEY, LIGHT_KEY, RADAR_KEY, ROAD_KEY
 from tempovla.timeline.source import StreamTable
 
 _LIGHTS = (
-    "scenes of `tempovla collect driving` have it since that notes the next traffic light: collect them anew with this "
-    "version, or train with model.light_weight=0"
+    "nuScenes does not tell the next traffic light, and neither do scenes that an earlier version collected: collect "
+    "them anew with this version, or train with model.light_weight=0"
 )
 _WHENCE: Mapping[str, str] = {
     BOXES_KEY: "scenes that are annotated have it: give some, or train with model.occupancy_weight=0",
     ROAD_KEY: "scenes with a map have it: give some, or train with model.road_weight=0",
     LIGHT_KEY: _LIGHTS,
     HEADS_KEY: _LIGHTS,
+    **{
+        key: f"give scenes that have this sensor, or, for a driving policy, leave {sensor} out of model.sensors"
+        for key, sensor in ((LIDAR_KEY, "lidar"), (RADAR_KEY, "radar"), (IMU_KEY, "imu"))
+    },
 }
 """Where streams come from that only some datasets of their format have."""
 

@@ -117,8 +117,18 @@ def _recognised(figures: Mapping[str, Any]) -> Table:
     for name, figure in figures.items():
         ci95 = figure["ci95"]
         interval = _NO_VALUE if ci95 is None else f"[{ci95[0]:.2f}, {ci95[1]:.2f}]"
-        cells.append((name.replace("_", " "), _number(figure), interval))
-    return Table("What the policy recognises of its surroundings", (("", "share"), ("", "[95%]")), tuple(cells))
+        cells.append((_recognised_name(name), _number(figure), interval))
+    return Table("What the policy recognises of its surroundings", (("", "0 to 1"), ("", "[95%]")), tuple(cells))
+
+
+def _recognised_name(metric: str) -> str:
+    """A metric of training in words, such as `others, IoU in 1 s` for `occupancy_iou_1s`."""
+    subject, _, measure = metric.partition("_")
+    kind, _, time = measure.partition("_")
+    if kind != "iou":
+        return "traffic lights, share of right answers" if metric == "light_accuracy" else metric.replace("_", " ")
+    when = {"": "", "0s": " now"}.get(time, f" in {time.removesuffix('s')} s")
+    return f"{'others' if subject == 'occupancy' else subject}, IoU{when}"
 
 
 def _time(time: str) -> str:
@@ -162,7 +172,7 @@ def _text_lines(table: Table) -> list[str]:
         spans.append(sum(widths[place] for place in places) + len(GAP) * (len(places) - 1))
     first = max(map(len, names))
     heads = [f"{group:>{span}}" for (group, _), span in zip(table.groups, spans, strict=True)]
-    lines = [GAP.join([" " * first, *heads])]
+    lines = [GAP.join([" " * first, *heads])] if any(group for group, _ in table.groups) else []
     for name, row in zip(names, cells, strict=True):
         lines.append(GAP.join([f"{name:<{first}}", *(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True))]))
     return [line.rstrip() for line in lines]
@@ -200,7 +210,8 @@ def _moments(driving: Mapping[str, Any]) -> str:
 def _drawn(table: Table) -> Markup:
     groups = (element("th", group, scope="colgroup", colspan=len(places)) for group, places in table.groups)
     columns = (element("th", name, scope="col") for _, name in table.head)
-    heads = [element("tr", element("td"), *groups), element("tr", element("td"), *columns)]
+    heads = [element("tr", element("td"), *groups)] if any(group for group, _ in table.groups) else []
+    heads.append(element("tr", element("td"), *columns))
     rows = [
         element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:]))
         for row in table.rows

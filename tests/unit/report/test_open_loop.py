@@ -45,3 +45,12 @@ def test_all_tables_fit_a_terminal_and_their_columns_stand_below_their_groups():
     assert columns.split() == ["3", "s", "mean"] * 4 + ["3", "s"]
     end = groups.index("new, ST-P3, VAD") + len("new, ST-P3, VAD")
     assert columns[:end].endswith("mean")
+
+
+def test_what_is_recognised_is_told_in_words():
+    names = ("occupancy_iou", "occupancy_iou_0s", "occupancy_iou_1.5s", "road_iou", "light_accuracy")
+    lines = open_loop_lines(driven() | {"recognised": {name: figure(0.5) for name in names}})
+    head, *rows = lines[lines.index("What the policy recognises of its surroundings") + 1 :]
+    assert head.split() == ["0", "to", "1", "[95%]"]
+    told = ["others, IoU", "others, IoU now", "others, IoU in 1.5 s", "road, IoU"]
+    assert [row.partition("  ")[0] for row in rows] == [*told, "traffic lights, share of right answers"]

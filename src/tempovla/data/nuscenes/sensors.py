@@ -32,6 +32,8 @@ of control, but the gap that a lost reading leaves is not filled."""
 
 _RADAR_FEATURES = 5
 
+_OR_MASK = ", or count such readings as not valid with data.nuscenes.missing=mask"
+
 
 class SensorReader:
     """Reads the sensors' files of a dataset.
@@ -92,7 +94,7 @@ class SensorReader:
             size = path.stat().st_size
         except OSError:
             if self._missing == "error":
-                raise DatasetError(f"{told}: {path}: no such file; {REMEDY}") from None
+                raise DatasetError(f"{told}: {path}: no such file; {REMEDY}{_OR_MASK}") from None
             return
         is_cloud = name.endswith(".bin")
         if (is_cloud and size % POINT_BYTES) or (not is_cloud and size == 0):
@@ -182,7 +184,8 @@ class SensorReader:
         try:
             return read(path)
         except DatasetError as problem:
-            raise DatasetError(f"{told}: {problem}") from None
+            remedy = "" if path.exists() else _OR_MASK
+            raise DatasetError(f"{told}: {problem}{remedy}") from None
 
 
 def _thinned(points: NDArray[Any], count: int) -> NDArray[Any]:

@@ -25,7 +25,7 @@ from tempovla.model.sensor.radar_encoder import RadarPillars
 from tempovla.model.vla.light_head import NUM_STATES, FrontView, LightHead, evidence
 from tempovla.model.vla.multi_sensor_config import POINT_STREAMS, MultiSensorVLAConfig
 from tempovla.model.vla.own_sensor_config import own_key
-from tempovla.model.vla.token_fusion import TokenFusion, TokenSet, points_of_now
+from tempovla.model.vla.token_fusion import SCENE, VISION, TokenFusion, TokenSet, points_of_now
 from tempovla.timeline import Context, LossTerm, Track
 from tempovla.timeline.driving import LIDAR_NAMES, STATE_NAMES
 from tempovla.timeline.keys import STATE_KEY
@@ -36,6 +36,8 @@ STATE_SCALES = (10.0, 3.0, 0.5, 0.3)
 """By what the ego status is divided: speed [m/s], acceleration [m/s2], yaw rate [rad/s] and steering angle [rad]."""
 FRONT, LIGHT, IMU, STATE = "front", "light", "imu", "state"
 """Groups of tokens beside the bird's eye view, and further sensors by their names."""
+_TAKEN_NAMES = ("cameras", *POINT_STREAMS, FRONT, LIGHT, STATE, VISION, SCENE)
+"""What further sensors cannot be called, as parts of the policy are."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ class MultiSensorEncoder(nn.Module):
         config: sensors and sizes.
         own: encoders of further sensors, by the sensors' names; each has an `output_dim`.
         width: width D of a token.
+
+    Raises:
+        ValueError: if a further sensor has the name of another part, or a name with a dot.
     """
 
     def __init__(self, config: MultiSensorVLAConfig, own: Mapping[str, nn.Module], width: int) -> None:
@@ -125,6 +130,8 @@ class MultiSensorEncoder(nn.Module):
                 sensor: config.lift.output_dim if sensor == "cameras" else dim for sensor in mapped
             }
             self.fusion = BEVFusion(widths, BEVFusionConfig(dim, config.bev_blocks))
+        for name in own:
+            _check_own_name(name)
         self.own = nn.ModuleDict(own)
         self.counts: dict[str, int] = {}
         self.groups = nn.ModuleDict()
@@ -328,6 +335,16 @@ def _encoded(encoder: nn.Module, track: Track, there: Tensor) -> Tensor:
         return encoder(*points_of_now(track, there))
     value = track.at(0)[0]
     return encoder(torch.where(there.view(-1, *[1] * (value.dim() - 1)), value, torch.zeros_like(value)))
+
+
+def _check_own_name(name: str) -> None:
+    if name in _TAKEN_NAMES:
+        raise ValueError(f"a sensor of your own is called {name!r}, as is a part of the policy; choose another name")
+    if not name or "." in name:
+        raise ValueError(
+            f"a sensor of your own is called {name!r}; choose a name without dots, and name a stream other than "
+            "observation.NAME as model.own_sensors.NAME.key"
+        )
 
 
 def _output_dim(name: str, encoder: nn.Module) -> int:

@@ -136,7 +136,7 @@ def evaluate_checkpoint(
     navigated = isinstance(env_config, Navigated)
     if navigated and wrong_instruction:
         env_config = replace(env_config, **{"wrong_commands": True})
-        LOGGER.info("the simulator itself says the wrong instructions (wrong_commands True)")
+        LOGGER.info("the navigator says another turn than the route takes: wrong_commands is True now")
     if instruction is None and navigated:
         told = {}  # the simulator says it, step by step
     elif instruction is None:
@@ -276,10 +276,8 @@ def _play(
     episodes = [kept[spec] if spec in kept else next(played) for spec in specs]
     spent = {"cpu_seconds": round(cpu_seconds() - cpu_s, 2), "wall_seconds": round(time.monotonic() - wall_s, 2)}
     timing = _timing(episodes, config, str(controller.device)) | spent | {"episodes_of_an_earlier_call": len(kept)}
-    latency = timing["policy_latency_ms"]["median"]
-    LOGGER.info(
-        "a decision took %.1f ms (median), for up to %s at once", latency, with_noun(config.num_envs, "episode")
-    )
+    latency, at_once = timing["policy_latency_ms"]["median"], min(config.num_envs, len(specs))
+    LOGGER.info("a decision took %.1f ms (median), for up to %s at once", latency, with_noun(at_once, "episode"))
     return episodes, timing
 
 

@@ -156,7 +156,12 @@ def test_a_scene_whose_name_leads_elsewhere_is_named(folder: Path, edit: Edit, n
 def test_a_sensor_file_that_is_missing_is_named_or_masked(folder: Path, channel: str, key: str):
     path, token = sensor_file(folder, channel)
     path.unlink()
-    refused(lambda: open_nuscenes(folder).read(0, key, [1]), f"sample_data {token!r}", f"{path}: no such file")
+    refused(
+        lambda: open_nuscenes(folder).read(0, key, [1]),
+        f"sample_data {token!r}",
+        f"{path}: no such file",
+        "data.nuscenes.missing=mask",
+    )
     value, valid = open_nuscenes(folder, MASK).read(0, key, [0, 1, 2])
     if key == RADAR_KEY:  # the others are there
         assert valid.all()

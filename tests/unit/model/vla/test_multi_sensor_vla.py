@@ -237,6 +237,18 @@ def test_a_sensor_of_ones_own_is_read_and_may_be_missing():
         MultiSensorVLA(drives.tiny_config(), sensor_encoders={"mine": nn.Linear(1, 2)})
 
 
+@pytest.mark.parametrize("name", ["cameras", "lidar", "imu", "state", "front", "vision", "scene"])
+def test_a_sensor_of_ones_own_cannot_be_called_as_a_part_of_the_policy(name: str):
+    with pytest.raises(ValueError, match=f"is called '{name}', as is a part of the policy; choose another name$"):
+        MultiSensorVLA(drives.tiny_config(), sensor_encoders={name: Thermometer(5)})
+
+
+@pytest.mark.parametrize("name", ["", "points.lidar"])
+def test_a_sensor_of_ones_own_has_a_name_without_dots(name: str):
+    with pytest.raises(ValueError, match=r"without dots, and name a stream other than observation.NAME as model"):
+        MultiSensorVLA(drives.tiny_config(), sensor_encoders={name: Thermometer(5)})
+
+
 def test_a_registered_encoder_is_named_in_the_config(monkeypatch):
     monkeypatch.setitem(SENSOR_ENCODER_REGISTRY, "thermometer", Thermometer)
     own = {"warmth": OwnSensorConfig("thermometer", 5, "state", (1,), options={"scale": 2.0})}

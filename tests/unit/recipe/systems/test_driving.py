@@ -16,7 +16,7 @@ import tempovla as package
 from tempovla.data.errors import UnknownStreamError
 from tempovla.data.memory import MemorySource
 from tempovla.data.nuscenes.source import open_nuscenes
-from tempovla.model.vla.multi_sensor_config import SENSORS, OwnSensorConfig
+from tempovla.model.vla.multi_sensor_config import POINT_STREAMS, SENSORS, OwnSensorConfig
 from tempovla.recipe.datasets.fits import check_fits
 from tempovla.recipe.settings.recipe_parser import read_recipe
 from tempovla.recipe.systems.driving import build_policy, train_driving
@@ -282,6 +282,14 @@ def test_a_dataset_without_lights_teaches_none(tmp_path):
     told = f"no stream '{LIGHT_KEY}'; .* collect them anew with this version, or train with model.light_weight=0$"
     with pytest.raises(UnknownStreamError, match=told):
         check_fits(drives.tiny_config(light_weight=1.0), source)
+
+
+@pytest.mark.parametrize(("key", "sensor"), [(key, sensor) for sensor, (key, _) in POINT_STREAMS.items()])
+def test_a_dataset_without_a_sensor_is_refused_with_the_setting_that_leaves_it_out(key: str, sensor: str):
+    source = drives.drives(1, 2)
+    source.streams = {name: stream for name, stream in source.streams.items() if name != key}
+    with pytest.raises(UnknownStreamError, match=f"or, for a driving policy, leave {sensor} out of model.sensors$"):
+        check_fits(drives.tiny_config(), source)
 
 
 def test_a_dataset_without_boxes_teaches_no_occupancy():
