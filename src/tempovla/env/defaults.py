@@ -128,7 +128,7 @@ class SimulatorDefaults:
             elif trained is None and wanted is None:
                 LOGGER.warning("the checkpoint does not know its demonstrations' %s; taking %s", name, chosen[name])
         if chosen:
-            LOGGER.info(", ".join(f"{name} {value}" for name, value in chosen.items()))
+            LOGGER.info(", ".join(f"{name} {_as_given(value)}" for name, value in chosen.items()))
         return cls(**{**cls.evaluated, **chosen})
 
     def recording(self, simulator: str) -> dict[str, Any]:
@@ -212,3 +212,10 @@ class SimulatorDefaults:
     def task_names(self) -> tuple[str, ...]:
         """Return all tasks, in the benchmark's order."""
         raise NotImplementedError
+
+
+def _as_given(value: Any) -> str:
+    """A setting as the command line takes it."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(str, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -54,7 +54,7 @@ def rate_row(task: TaskResult) -> Markup:
     lanes = [
         ("policy", "policy", task.policy),
         ("blind", "blind policy", task.blind),
-        ("wrong", "instruction of another task", task.wrong_instruction),
+        ("wrong", "wrong instruction", task.wrong_instruction),
     ]
     known = [(style, label, rate) for style, label, rate in lanes if rate is not None]
     grid = [element("line", x1=x, x2=x, y1="0", y2="100%", class_="grid") for x in ("0%", "25%", "50%", "75%", "100%")]

@@ -33,10 +33,10 @@ class Baseline:
 
 
 BASELINES: dict[BaselineName, Baseline] = {
-    "blind": Baseline("blind", "Blind policy", "trained in the same way on black images", "blind policy", "Blind"),
+    "blind": Baseline("blind", "Blind policy", "trained in the same way, but it sees nothing", "blind policy", "Blind"),
     "wrong_instruction": Baseline(
-        *("wrong", "Wrong instruction", "given the instruction of another task"),
-        *("instruction of another task", "Wrong instruction"),
+        *("wrong", "Wrong instruction", "given a wrong instruction"),
+        *("wrong instruction", "Wrong instruction"),
     ),
 }
 
@@ -102,7 +102,7 @@ def cautions(results: Results) -> list[str]:
     if names := reached("blind"):
         notes.append(
             f"On {and_list(names)} the blind policy reaches the policy's interval: this alone does not show that the "
-            "policy uses its cameras."
+            "policy uses its sensors."
         )
     if names := reached("wrong_instruction"):
         notes.append(
@@ -121,7 +121,7 @@ def _summary(results: Results) -> str:
         words
         for words, rate in (
             ("with a policy that cannot see", results.mean.blind),
-            ("with the same policy under the instruction of another task", results.mean.wrong_instruction),
+            ("with the same policy under a wrong instruction", results.mean.wrong_instruction),
         )
         if rate is not None
     ]

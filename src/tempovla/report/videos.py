@@ -43,7 +43,7 @@ def films_section(clips: list[Clip], labels: Mapping[str, str], taken_bytes: int
     told, mistold = ([clip for clip in shown if clip.kind == kind] for kind in CLIP_KINDS)
     groups = [
         _group("With its own instruction", "failed", told, labels),
-        _group("With the instruction of another task", "left the scene's own task undone", mistold, labels),
+        _group("With a wrong instruction", "left the scene's own task undone", mistold, labels),
     ]
     heading = element("h2", "Rollouts", element("button", "Pause all", type="button", id="pause", hidden=True))
     legend = plans_note() if any(clip.plans is not None for clip in shown) else []

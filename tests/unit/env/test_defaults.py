@@ -41,6 +41,12 @@ def test_spaces_follow_from_the_body_and_the_cameras():
         assert list(config.spaces()[0]) == ["observation.state"]
 
 
+def test_settings_are_told_as_the_command_line_takes_them(caplog):
+    with caplog.at_level("INFO"):
+        Config.from_recording({}, "own", noise=("lidar", "front"), house=True)
+    assert "noise [lidar, front], house true" in [record.getMessage() for record in caplog.records]
+
+
 def test_an_unknown_task_is_refused_with_the_nearest_one_or_all():
     Config().check_task("push")
     with pytest.raises(ValueError, match=r"^task: no task 'raech'; did you mean reach\?$"):

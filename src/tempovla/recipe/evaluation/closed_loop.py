@@ -136,7 +136,7 @@ def evaluate_checkpoint(
     navigated = isinstance(env_config, Navigated)
     if navigated and wrong_instruction:
         env_config = replace(env_config, **{"wrong_commands": True})
-        LOGGER.info("the navigator says another turn than the route takes: wrong_commands is True now")
+        LOGGER.info("the navigator says another turn than the route takes: wrong_commands is true now")
     if instruction is None and navigated:
         told = {}  # the simulator says it, step by step
     elif instruction is None:
