@@ -117,6 +117,9 @@ FIGURES: dict[str, str] = {
 """What a driving simulator measures of an episode until the present moment (`Scored.figures`), by name; all of them are
 finite numbers. `env/driving_scores.py` makes the scores of it."""
 
+FAILURES = ("collision_pedestrian", "collision_vehicle", "collision_static", "off_road", "off_route", "timeout")
+"""Those of the figures that say why an episode was a failure."""
+
 SCORES = ("driving_score", "pdm_score", "comfort")
 """What `env/driving_scores.py` makes of the figures, by name."""
 FIGURE_UNITS: dict[str, str] = {

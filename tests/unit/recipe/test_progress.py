@@ -21,6 +21,14 @@ def test_a_log_has_a_line_for_every_episode(caplog):
     assert (progress.done, progress.solved) == (2, 1)
 
 
+def test_the_line_of_a_failure_says_why_where_the_simulator_measured_it(caplog):
+    caplog.set_level(logging.INFO, "tempovla")
+    figures = {"completion": 0.5, "off_road": 1.0, "timeout": 0.0}
+    with EvaluationProgress(1) as progress:
+        progress.add(EpisodeResult(EpisodeSpec("day", 5), "", False, 9, 0.0, figures=figures))
+    assert caplog.messages == ["1 of 1: day, seed 5: failure (off road) after 9 steps"]
+
+
 def test_a_log_has_a_line_at_the_end_and_says_how_far_an_earlier_call_came(caplog):
     caplog.set_level(logging.INFO, "tempovla")
     with CountProgress("samples", 9, done=2) as progress:

@@ -9,6 +9,7 @@ from tempovla.env.protocol import Score
 from tempovla.recipe.progress import CountProgress
 from tempovla.rollout.runner import EpisodeResult
 from tempovla.timeline.arguments import with_noun
+from tempovla.timeline.driving import FAILURES
 
 LOGGER = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class EvaluationProgress(CountProgress):
         spec, outcome = result.spec, "success" if result.success else "failure"
         if by_return:
             outcome = f"return {result.total_reward:.1f}"
+        elif not result.success and (why := [name for name in FAILURES if result.figures.get(name)]):
+            outcome += f" ({', '.join(why).replace('_', ' ')})"
         start = "" if spec.init_state is None else f", initial state {spec.init_state}"
         LOGGER.info(
             "%d of %d: %s%s, seed %d: %s after %s",
