@@ -18,7 +18,6 @@ from tempovla.model.vla.multi_sensor_vla import MultiSensorState
 from tempovla.recipe.evaluation.open_loop.recognised import recognised_of
 from tempovla.recipe.systems.driving import train_driving
 from tempovla.recipe.systems.driving_config import DrivingDataConfig, DrivingRecipe
-from tempovla.report.open_loop import open_loop_tables
 from tempovla.timeline import Context
 from tempovla.timeline.driving import HEADS_KEY, LIGHT_KEY, ROAD_KEY
 from tempovla.training.config import TrainConfig
@@ -88,9 +87,3 @@ def test_nothing_is_told_of_what_was_not_learned_or_not_recorded(tmp_path, mixtu
     for key in (ROAD_KEY, LIGHT_KEY, HEADS_KEY):
         del mixture.sources[0].streams[key]
     assert recognised_of(taught, mixture, 2).keys() == {name for name in NAMES if name.startswith("occupancy")}
-
-
-def test_they_are_a_table_of_the_report():
-    figures = {"occupancy_iou": {"mean": 0.5, "ci95": [0.4, 0.625]}, "road_iou": {"mean": None, "ci95": None}}
-    table = open_loop_tables({"rows": {}, "horizons_s": [], "events": {}, "recognised": figures})[-1]
-    assert table.rows == (("occupancy iou", "0.50", "[0.40, 0.62]"), ("road iou", "-", "-"))
