@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tempovla.control.controller import Actor, Controller
 from tempovla.data.mixture import Mixture
 from tempovla.model.vla.context_policy import base_of
+from tempovla.objective.objective import measure
 from tempovla.recipe.evaluation.open_loop.figures import Figure, SceneMeans
 from tempovla.recipe.evaluation.open_loop.in_order import decided_in_order
 from tempovla.timeline import Context, Metric, Window
@@ -60,12 +62,17 @@ def recognised_of(actor: Actor, mixture: Mixture, scenes_at_once: int) -> dict[s
     found: dict[str, NDArray[np.float64]] = {}
     for rows, samples, told in decided_in_order(actor, mixture, scenes_at_once, decide, further):
         for name, metric in told.items():
-            assert metric.target is None
             sums = found.setdefault(name, np.zeros((2, count)))
-            valid = metric.valid.flatten(1) if metric.valid.dim() > 1 else metric.valid[:, None]
-            value = metric.prediction.reshape(valid.shape).double()
-            parts = torch.stack([torch.where(valid, value, 0.0).sum(dim=1), valid.double().sum(dim=1)])
-            sums[:, samples] = parts[:, rows].cpu().numpy()
+            for row, sample in zip(rows.tolist(), samples.tolist(), strict=True):
+                sums[:, sample] = measure(name, _of_row(metric, row)).cpu().numpy()
     scene, _ = mixture.locate(0, np.arange(count))
     means = SceneMeans(scene)
     return {name: means.ratio(*sums) for name, sums in found.items()}
+
+
+def _of_row(metric: Metric, row: int) -> Metric:
+    """The figure of one row alone."""
+    target = None if metric.target is None else metric.target[row : row + 1]
+    return replace(
+        metric, prediction=metric.prediction[row : row + 1], target=target, valid=metric.valid[row : row + 1]
+    )
